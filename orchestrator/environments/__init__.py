@@ -1,0 +1,1 @@
+"""Envs: built from a stack's lock by uv, proved from inside, whole or absent."""

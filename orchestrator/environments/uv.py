@@ -1,0 +1,65 @@
+"""The only caller of uv. Its binary comes with the uv wheel; nothing has to be on PATH."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from orchestrator import paths
+from orchestrator.errors import EnvError
+
+TIMEOUT_S = 3600.0  # several GB over a slow line
+TAIL_LINES = 20
+
+# what would make uv look at another environment than the one it is told to
+_LEAKS = (
+    "VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME UV_PYTHON UV_SYSTEM_PYTHON "
+    "UV_BREAK_SYSTEM_PACKAGES UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY"
+).split()
+
+
+def uv_version() -> str:
+    """Of the uv wheel, part of an env's identity."""
+    return importlib.metadata.version("uv")
+
+
+def run_uv(arguments: Sequence[str], folder: Path, log: Path, what: str) -> str:
+    """Run uv in folder and return its stdout; all that it says is appended to log.
+
+    Raises EnvError that begins with what and ends with uv's own last words.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        done = subprocess.run(
+            [find_uv_bin(), *arguments],
+            cwd=folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EnvError(f"{what}: uv did not end within {TIMEOUT_S:.0f} s; see {log}") from error
+    except (OSError, FileNotFoundError) as error:
+        raise EnvError(f"{what}: uv cannot be started: {error}; reinstall asrbench") from error
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ uv {' '.join(arguments)}\n{done.stderr}{done.stdout}")
+    if done.returncode:
+        tail = "\n".join(done.stderr.strip().splitlines()[-TAIL_LINES:])
+        raise EnvError(f"{what} (uv's status {done.returncode}; full log: {log}):", tail)
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    environment = {key: value for key, value in os.environ.items() if key not in _LEAKS}
+    environment.setdefault("UV_CACHE_DIR", str(paths.cache_home() / "uv"))
+    environment.setdefault("UV_HTTP_TIMEOUT", "300")
+    return environment | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1", "UV_LOCK_TIMEOUT": "3600"}

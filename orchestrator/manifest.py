@@ -1,0 +1,83 @@
+"""JSONL manifests: one recording per line, as NeMo and others write them.
+
+    {"audio_filepath": "a/b.wav", "text": "…", "duration": 3.2, "offset": 1.5, "lang": "en"}
+
+Only the first two are required; paths are relative to the manifest. Other keys are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.errors import SnippetsError
+from orchestrator.snippets import DEFAULT_LANGUAGE, Snippet, printable_name
+
+MAX_LINE_CHARS = 1 << 20
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    audio_filepath: str = Field(min_length=1)
+    text: str
+    duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    offset: Seconds = 0.0
+    lang: str = Field(DEFAULT_LANGUAGE, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$")
+
+
+def read_manifest(file: Path) -> list[Snippet]:
+    """The snippets of a manifest. Raises SnippetsError naming the first line that is wrong."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SnippetsError(f"{file} is not UTF-8: {error.reason}; save it as UTF-8") from error
+    except OSError as error:
+        raise SnippetsError(f"cannot read {file}: {error.strerror}") from error
+    entries = [
+        _snippet(file, _line(file, number, line))
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not entries:
+        raise SnippetsError(f"{file} names no recording")
+    return entries
+
+
+def _line(file: Path, number: int, line: str) -> _Line:
+    if len(line) > MAX_LINE_CHARS:
+        raise SnippetsError(f"{file}, line {number}: over {MAX_LINE_CHARS} characters")
+    try:
+        return _Line.model_validate(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise SnippetsError(f"{file}, line {number} is not JSON: {error}") from error
+    except (ValidationError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise SnippetsError(f"{file}, line {number} is nested too deeply") from error
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in problem["loc"]) or "the line"
+        raise SnippetsError(f"{file}, line {number}: {key}: {problem['msg']}") from error
+
+
+def _snippet(file: Path, line: _Line) -> Snippet:
+    audio = file.parent / line.audio_filepath  # an absolute path stays as it is
+    try:
+        below = audio.relative_to(file.parent)
+    except ValueError:
+        below = audio.relative_to(audio.anchor)
+    name = printable_name(below.with_suffix("") if below.suffix else below)
+    if line.offset:  # several segments of one recording have names of their own
+        end = "" if line.duration is None else f"{line.offset + line.duration:g}"
+        name += f"@{line.offset:g}-{end}"
+    return Snippet(
+        name=name,
+        audio=audio,
+        reference=line.text.strip(),
+        language=line.lang.lower(),
+        offset_s=line.offset,
+        segment_s=line.duration,
+    )

@@ -1,0 +1,33 @@
+"""Where things are: what ships with asrbench, and what it keeps on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_PACKAGE = Path(__file__).resolve().parent
+# a wheel carries envs and snippets inside the package; a checkout has them at its top
+_BUNDLED = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _PACKAGE.parent
+
+SHIPPED_STACKS = _BUNDLED / "envs"
+SHIPPED_SNIPPETS = _BUNDLED / "snippets"
+WORKERS = _PACKAGE.parent / "workers"
+SCHEMAS = _PACKAGE.parent / "schemas"
+HOST = WORKERS / "host.py"
+
+
+def envs_home() -> Path:
+    """The folder that holds built envs."""
+    home = os.environ.get("ASRBENCH_HOME")
+    root = Path(home) if home else Path(platformdirs.user_data_dir("asrbench", appauthor=False))
+    return root.absolute() / "envs"
+
+
+def cache_home() -> Path:
+    """The folder for what can be fetched again."""
+    home = os.environ.get("ASRBENCH_HOME")
+    if home:
+        return Path(home).absolute() / "cache"
+    return Path(platformdirs.user_cache_dir("asrbench", appauthor=False)).absolute()

@@ -1,0 +1,122 @@
+"""Linux: memory by cgroup where one can be made, else by /proc; the tree killed by all means."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.platforms import cgroups, procfs
+from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest
+from orchestrator.platforms.sampling import Sample, Sampler
+from schemas.records import MemoryPeak
+
+assert sys.platform not in ("win32", "darwin")
+
+__all__ = ["gpus", "point_latest", "spawn"]
+
+# the cgroup's counter is exact, so sampling only splits it; without one, sampling is all there is
+PERIOD_WITH_CGROUP_S = 0.05
+PERIOD_WITHOUT_S = 0.01
+
+_GPU_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
+
+
+class LinuxProcessTree(Pipes):
+    """See platforms.ProcessTree."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+        self._cgroup = cgroups.make_cgroup()
+        try:
+            super().__init__(command, environment, folder)
+        except OSError:
+            if self._cgroup:
+                self._cgroup.remove()
+            raise
+        if self._cgroup:
+            self._cgroup.add(self.pid)
+        period_s = PERIOD_WITH_CGROUP_S if self._cgroup else PERIOD_WITHOUT_S
+        self._sampler = Sampler(self._look, period_s)
+
+    def memory(self) -> MemoryPeak | None:
+        """Peak of the tree since the spawn.
+
+        The cgroup counts a page for whoever touched it first, so mapped weights that were cached
+        before are missing in it; the largest process's own high-water mark corrects that.
+        """
+        peaks = self._sampler.peaks()
+        if not peaks.process_high_water_bytes:
+            return None
+        if peaks.processes == 1:
+            peak_bytes, method = peaks.process_high_water_bytes, "vmhwm"
+        else:
+            peak_bytes, method = peaks.resident_bytes, "rss-sum-10ms"
+        if self._cgroup:
+            counted = self._cgroup.peak_bytes()
+            peak_bytes, method = max(
+                (counted, self._cgroup.method), (peaks.process_high_water_bytes, "vmhwm")
+            )
+        return MemoryPeak(
+            peak_bytes=peak_bytes,
+            method=method,
+            resident_bytes=peaks.resident_bytes,
+            anon_bytes=peaks.anon_bytes,
+            file_bytes=peaks.file_bytes,
+        )
+
+    def kill(self) -> None:
+        """The cgroup, the process group and every known descendant."""
+        descendants = self._pids()
+        if self._cgroup:
+            self._cgroup.kill()
+        self.kill_group()
+        for pid in descendants:
+            if pid != self.pid:  # our own child: only Popen may signal it, its pid may be reused
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+        self.wait(KILL_WAIT_S)
+
+    def close(self) -> None:
+        """Kill what is left and give everything back."""
+        self.kill()
+        self._sampler.close()
+        if self._cgroup:
+            self._cgroup.remove()
+        self.close_pipes()
+
+    def _pids(self) -> list[int]:
+        return self._cgroup.pids() if self._cgroup else procfs.tree_pids(self.pid)
+
+    def _look(self) -> Sample | None:
+        sample = procfs.look(self._pids())
+        charged = self._cgroup.look() if self._cgroup else None
+        if sample is None or charged is None:
+            return sample
+        # the cgroup's split counts a page that forks share once
+        return replace(sample, anon_bytes=charged.anon_bytes, file_bytes=charged.file_bytes)
+
+
+def spawn(command: list[str], environment: dict[str, str], folder: Path) -> LinuxProcessTree:
+    """Start a process tree. Call from the main thread: PDEATHSIG is sent when that thread ends."""
+    return LinuxProcessTree(command, environment, folder)
+
+
+def gpus() -> list[str]:
+    """Vendor and PCI ids of the display devices, and NVIDIA's own names."""
+    found = []
+    for card in sorted(Path("/sys/class/drm").glob("card[0-9]*")):
+        try:
+            vendor = (card / "device" / "vendor").read_text(encoding="ascii").strip()
+            device = (card / "device" / "device").read_text(encoding="ascii").strip()
+        except OSError:  # a connector, not a card
+            continue
+        found.append(f"{_GPU_VENDORS.get(vendor, vendor)} {device}")
+    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Model:"):
+                found.append(line.removeprefix("Model:").strip())
+    return list(dict.fromkeys(found))

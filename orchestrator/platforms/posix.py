@@ -1,0 +1,90 @@
+"""What Linux and macOS share: a process in a session of its own, and its pipes."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+assert sys.platform != "win32"  # for the type checker: killpg and poll below
+
+KILL_WAIT_S = 5.0
+
+
+class Pipes:
+    """A started process with its three pipes; the parts of ProcessTree that need no measuring."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,  # Ctrl-C is for the controller; killpg reaches its children
+        )
+        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        assert isinstance(stdin, io.FileIO)
+        assert isinstance(stdout, io.FileIO)
+        assert isinstance(stderr, io.FileIO)
+        self._stdin, self.stdout, self.stderr = stdin, stdout, stderr
+        # a blocking write to a worker that no longer reads could only be ended by killing every
+        # holder of the pipe's other end, and a grandchild may have escaped
+        os.set_blocking(self._stdin.fileno(), False)
+        self._poll = select.poll()
+        self._poll.register(self._stdin.fileno(), select.POLLOUT)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._process.pid
+
+    def write(self, data: memoryview, deadline: float) -> None:
+        """Write all to stdin. TimeoutError at the deadline; OSError if nobody can read it."""
+        while data:
+            count = self._stdin.write(data)
+            if count:
+                data = data[count:]
+                continue
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            self._poll.poll(left_s * 1000)
+
+    def close_stdin(self) -> None:
+        """End of requests."""
+        self._stdin.close()
+
+    def wait(self, timeout_s: float | None) -> int | None:
+        """Exit status, None if still running."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill_group(self) -> None:
+        """SIGKILL to the session's process group."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # gone; macOS says the latter for zombies
+            self._process.kill()
+
+    def close_pipes(self) -> None:
+        """Give the file descriptors back, unless a reader thread still needs them."""
+        for pipe in (self._stdin, self.stdout, self.stderr):
+            pipe.close()
+
+
+def point_latest(link: Path, target: Path) -> None:
+    """Make link a symbolic link to its sibling target, replacing an older one at once."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target.name)
+    fresh.replace(link)

@@ -1,0 +1,28 @@
+"""Memory of a process tree by psutil, for platforms without a cheap way of their own."""
+
+from __future__ import annotations
+
+import psutil
+
+from orchestrator.platforms.sampling import Sample
+
+
+def look(root: int) -> Sample | None:
+    """Resident memory of the process and its descendants; pages that they share count twice.
+
+    On Windows psutil also knows each process's own peak, kept by the kernel.
+    """
+    try:
+        parent = psutil.Process(root)
+        processes = [parent, *parent.children(recursive=True)]
+    except psutil.Error:
+        return None
+    resident, high_water = 0, {}
+    for process in processes:
+        try:
+            memory = process.memory_info()
+        except psutil.Error:  # ended while we looked
+            continue
+        resident += memory.rss
+        high_water[process.pid] = getattr(memory, "peak_wset", memory.rss)
+    return Sample(resident, None, None, high_water) if high_water else None

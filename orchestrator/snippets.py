@@ -1,0 +1,161 @@
+"""Snippets: recordings with references, found in a folder or named by a JSONL manifest.
+
+What is wrong with one recording becomes a snippet with an error: it costs its own rows. Only what
+makes the whole set unusable raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator import audio
+from orchestrator.errors import AudioError, SnippetsError
+
+DEFAULT_LANGUAGE = "en"
+MAX_REFERENCE_BYTES = 1 << 20
+ROUNDING_S = 0.1
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """One recording with its reference. error says why it cannot be used, if it cannot."""
+
+    name: str  # path below the snippets folder without suffix, with forward slashes
+    audio: Path
+    reference: str = ""
+    clean_reference: str | None = None  # without the disfluencies that the reference spells out
+    language: str = DEFAULT_LANGUAGE
+    offset_s: float = 0.0
+    segment_s: float | None = None  # length of the segment; None: to the end
+    duration_s: float | None = None  # what the header says; None: it does not say
+    sha256: str = ""  # of the file's bytes and the segment
+    error: str | None = None
+
+
+def find_snippets(path: Path) -> list[Snippet]:
+    """All snippets of a folder or manifest, sorted by name, each with its error if it has one.
+
+    Raises SnippetsError when there is nothing to use.
+    """
+    from orchestrator import manifest
+
+    if path.is_dir():
+        found = [_from_folder(path, file) for file in _audio_files(path)]
+        if not found:
+            raise SnippetsError(
+                f"no audio below {path}; put recordings (WAV, FLAC, MP3, OGG, …) there, each "
+                "with its text in NAME.txt beside it"
+            )
+    elif path.is_file():
+        found = manifest.read_manifest(path)
+    else:
+        raise SnippetsError(f"--snippets {path}: there is no such folder or manifest")
+    found = [_inspected(snippet) for snippet in _without_twins(found)]
+    if all(snippet.error for snippet in found):
+        raise SnippetsError(
+            f"none of the {len(found)} recordings in {path} can be used. The first: "
+            f"{found[0].error}\nAll of them: asrbench snippets check {path}"
+        )
+    return sorted(found, key=lambda snippet: snippet.name)
+
+
+def set_sha256(snippets: Iterable[Snippet]) -> str:
+    """Identity of a snippet set: recordings and references, in any order."""
+    parts = sorted(f"{s.name}\0{s.sha256}\0{s.reference}\0{s.clean_reference}" for s in snippets)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def printable_name(path: Path) -> str:
+    """A path as text that UTF-8 can carry, also where the file system's bytes are not UTF-8."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_reference(file: Path) -> str:
+    """The text of a reference file. Raises SnippetsError if it is missing or not UTF-8."""
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_REFERENCE_BYTES + 1)
+    except FileNotFoundError:
+        raise SnippetsError(f"no reference: expected the spoken text in {file}") from None
+    except OSError as error:
+        raise SnippetsError(f"cannot read {file}: {error.strerror}") from error
+    if len(raw) > MAX_REFERENCE_BYTES:
+        raise SnippetsError(f"{file} is over {MAX_REFERENCE_BYTES} bytes: is it a reference?")
+    try:
+        return raw.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        is_utf16 = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+        found = "UTF-16" if is_utf16 else f"not UTF-8 (byte {error.start})"
+        raise SnippetsError(f"{file} is {found}; save it as UTF-8") from None
+
+
+def _audio_files(root: Path) -> list[Path]:
+    files = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in audio.AUDIO_SUFFIXES:
+                files.append(Path(folder) / name)  # noqa: PERF401
+    return files
+
+
+def _from_folder(root: Path, file: Path) -> Snippet:
+    name = printable_name(file.relative_to(root).with_suffix(""))
+    clean_file = file.with_suffix(".clean.txt")
+    try:
+        return Snippet(
+            name=name,
+            audio=file,
+            reference=read_reference(file.with_suffix(".txt")),
+            clean_reference=read_reference(clean_file) if clean_file.is_file() else None,
+        )
+    except SnippetsError as error:
+        return Snippet(name=name, audio=file, error=str(error))
+
+
+def _without_twins(snippets: list[Snippet]) -> list[Snippet]:
+    counts = Counter(snippet.name for snippet in snippets)
+    kept: dict[str, Snippet] = {}
+    for snippet in snippets:
+        if counts[snippet.name] > 1 and snippet.name in kept:
+            first = kept[snippet.name]
+            error = f"two recordings have this name: {first.audio} and {snippet.audio}; rename one"
+            kept[snippet.name] = replace(first, error=error)
+        else:
+            kept[snippet.name] = snippet
+    return list(kept.values())
+
+
+def _inspected(snippet: Snippet) -> Snippet:
+    """With its duration and hash; an unreadable recording becomes the snippet's error."""
+    if snippet.error:
+        return snippet
+    try:
+        info = audio.probe(snippet.audio)
+        digest = _hash_file(snippet.audio)
+    except AudioError as error:
+        return replace(snippet, error=str(error))
+    rest_s = None if info.duration_s is None else max(0.0, info.duration_s - snippet.offset_s)
+    segment_s = snippet.segment_s
+    if segment_s is not None and rest_s is not None and abs(rest_s - segment_s) < ROUNDING_S:
+        segment_s = None  # a manifest's rounded duration must not cut the last samples off
+    digest.update(f"{snippet.offset_s}:{segment_s}".encode())
+    return replace(
+        snippet,
+        segment_s=segment_s,
+        duration_s=rest_s if segment_s is None else segment_s,
+        sha256=digest.hexdigest(),
+    )
+
+
+def _hash_file(path: Path) -> hashlib._Hash:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256")
+    except OSError as error:
+        raise AudioError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,225 @@
+"""Stacks: one folder each, read from its pyproject.toml and nowhere else.
+
+The folders in envs/ are the registry: what is there exists. People add their own with --stacks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from orchestrator import paths
+from orchestrator.errors import StackError, unknown_name
+
+Accelerator = Literal["cpu", "cuda", "rocm", "directml", "vulkan", "mps"]
+# names become file names and command-line words
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Model(_Strict):
+    checkpoint: str | None = None
+    revision: str | None = None
+    options: dict[str, Any] = {}
+    transcribe_options: dict[str, Any] = {}
+    languages: list[str] = []
+    licence: str | None = None
+
+
+class _Asrbench(_Strict):
+    worker: str
+    accelerators: list[Accelerator] = Field(min_length=1)
+    models: dict[Name, _Model] = Field(min_length=1)
+
+
+class _Project(BaseModel):
+    model_config = ConfigDict(frozen=True)  # other standard keys are uv's business
+    name: Name
+    requires_python: str = Field(alias="requires-python")
+    dependencies: list[str] = []
+    optional_dependencies: dict[str, list[str]] = Field({}, alias="optional-dependencies")
+
+
+class _Tool(BaseModel):
+    asrbench: _Asrbench
+
+
+class _StackFile(BaseModel):
+    project: _Project
+    tool: _Tool
+
+
+@dataclass(frozen=True)
+class Model:
+    """A named entry of a stack."""
+
+    name: str
+    checkpoint: str | None
+    revision: str | None
+    options: dict[str, Any]
+    transcribe_options: dict[str, Any]
+    languages: tuple[str, ...]
+    licence: str | None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A folder of dependencies, lock and models."""
+
+    name: str
+    folder: Path
+    requires_python: str
+    dependencies: tuple[str, ...]
+    groups: dict[str, tuple[str, ...]]  # one per accelerator that adds or changes packages
+    worker: str
+    accelerators: tuple[Accelerator, ...]
+    models: tuple[Model, ...]
+
+    @property
+    def worker_file(self) -> Path:
+        """The worker's source: beside the stack's TOML, or in workers/."""
+        if self.worker.endswith(".py"):
+            return self.folder / self.worker
+        return paths.WORKERS / f"{self.worker}.py"
+
+    @property
+    def worker_address(self) -> str:
+        """What the host is told: a module name in workers/, or an absolute path."""
+        return str(self.worker_file) if self.worker.endswith(".py") else self.worker
+
+    @property
+    def worker_sha256(self) -> str:
+        """Hash of the worker's source, part of what an attempt's answer depends on."""
+        return hashlib.sha256(self.worker_file.read_bytes()).hexdigest()
+
+
+def load_stacks(extra: Sequence[Path] = ()) -> dict[str, Stack]:
+    """The shipped stacks, those of ASRBENCH_STACKS and of extra, by name.
+
+    Raises StackError for the first file that is wrong, naming file and key.
+    """
+    stacks: dict[str, Stack] = {}
+    for folder in _stack_folders(extra):
+        stack = read_stack(folder)
+        if stack.name in stacks:
+            raise StackError(
+                f"two stacks are named {stack.name!r}: {stacks[stack.name].folder} and {folder}; "
+                "rename one folder and its project.name"
+            )
+        stacks[stack.name] = stack
+    _check_model_names(stacks.values())
+    return stacks
+
+
+def read_stack(folder: Path) -> Stack:
+    """One stack from its folder. Raises StackError naming the file and the key."""
+    file = folder / "pyproject.toml"
+    try:
+        parsed = _StackFile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise StackError(f"cannot read {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StackError(f"{file} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise StackError(f"{file}: {_first_problem(error)}") from error
+    project, tool = parsed.project, parsed.tool.asrbench
+    if project.name != folder.name:
+        raise StackError(f"{file}: project.name is {project.name!r} but its folder {folder.name!r}")
+    stack = Stack(
+        name=project.name,
+        folder=folder,
+        requires_python=project.requires_python,
+        dependencies=tuple(project.dependencies),
+        groups={key: tuple(value) for key, value in project.optional_dependencies.items()},
+        worker=tool.worker,
+        accelerators=tuple(tool.accelerators),
+        models=tuple(_model(name, entry) for name, entry in tool.models.items()),
+    )
+    if not _is_inside(stack.worker_file, folder, paths.WORKERS) or not stack.worker_file.is_file():
+        raise StackError(
+            f"{file}: tool.asrbench.worker is {tool.worker!r}, but there is no {stack.worker_file}"
+        )
+    return stack
+
+
+def find_model(stacks: Iterable[Stack], name: str) -> tuple[Stack, Model]:
+    """The model of that name and its stack; UsageError with the nearest name otherwise."""
+    by_name = {model.name: (stack, model) for stack in stacks for model in stack.models}
+    if name not in by_name:
+        raise unknown_name("model", name, by_name)
+    return by_name[name]
+
+
+def find_stack(stacks: dict[str, Stack], name: str) -> Stack:
+    """The stack of that name; UsageError with the nearest name otherwise."""
+    if name not in stacks:
+        raise unknown_name("stack", name, stacks)
+    return stacks[name]
+
+
+def _stack_folders(extra: Sequence[Path]) -> list[Path]:
+    from_environment = os.environ.get("ASRBENCH_STACKS", "")
+    roots = [Path(part) for part in from_environment.split(os.pathsep) if part] + list(extra)
+    folders = _stacks_below(paths.SHIPPED_STACKS)
+    for root in roots:
+        if not root.is_dir():
+            raise StackError(f"--stacks {root}: there is no such folder")
+        root = root.resolve()  # noqa: PLW2901
+        found = [root] if (root / "pyproject.toml").is_file() else _stacks_below(root)
+        if not found:
+            raise StackError(f"--stacks {root}: no folder in it has a pyproject.toml")
+        folders += [folder for folder in found if folder not in folders]
+    return folders
+
+
+def _stacks_below(root: Path) -> list[Path]:
+    return sorted(file.parent for file in root.glob("*/pyproject.toml"))
+
+
+def _model(name: str, entry: _Model) -> Model:
+    return Model(
+        name=name,
+        checkpoint=entry.checkpoint,
+        revision=entry.revision,
+        options=entry.options,
+        transcribe_options=entry.transcribe_options,
+        languages=tuple(entry.languages),
+        licence=entry.licence,
+    )
+
+
+def _is_inside(file: Path, *folders: Path) -> bool:
+    return file.resolve().parent in {folder.resolve() for folder in folders}
+
+
+def _check_model_names(stacks: Iterable[Stack]) -> None:
+    owner: dict[str, Stack] = {}
+    for stack in stacks:
+        for model in stack.models:
+            if model.name in owner:
+                raise StackError(
+                    f"model {model.name!r} is in two stacks: {owner[model.name].folder} "
+                    f"and {stack.folder}; rename one"
+                )
+            owner[model.name] = stack
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(_Model.model_fields if ".models." in f".{key}" else _Asrbench.model_fields)
+        return f"unknown key {key}; known here: {known}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {problem['msg']}"

@@ -1,0 +1,1 @@
+"""Starting a worker, talking to it, noticing how it ends."""

@@ -1,0 +1,170 @@
+"""One worker's process and pipes: requests go out, validated replies and faults come in.
+
+A thread reads frames, another waits for the process handle; both put events into one queue, and
+every wait on it has a deadline. Death is told by the handle alone: a grandchild may hold the
+pipes open long after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from orchestrator.platforms import ProcessTree, spawn
+from orchestrator.supervisor.exits import describe_exit
+from orchestrator.supervisor.log import LogPump
+from schemas import framing
+from schemas.messages import Reply, Request
+from schemas.records import MemoryPeak, Outcome
+
+_REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
+
+DRAIN_S = 1.0  # after the process died: time for what it had already written to arrive
+EXIT_AFTER_EOF_S = 2.0
+SLICE_S = 0.2  # on Windows a longer wait would not notice Ctrl-C
+THREADS_END_S = 1.0
+
+
+class WorkerFault(Exception):  # noqa: N818 a result, not a programming error
+    """How a request ended that brought no result. alive: the worker can take the next one."""
+
+    def __init__(self, outcome: Outcome, message: str, alive: bool = False) -> None:
+        self.outcome = outcome
+        self.message = message
+        self.alive = alive
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A validated reply and when it came (time.perf_counter)."""
+
+    reply: Reply
+    at: float
+
+
+@dataclass(frozen=True)
+class _Frame:
+    header: framing.Header
+    at: float
+
+
+@dataclass(frozen=True)
+class _PipeEnded:
+    why: str | None  # None: a clean end
+
+
+@dataclass(frozen=True)
+class _Exited:
+    returncode: int
+
+
+class Channel:
+    """Open from the spawn until close(). Not for use by several threads."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], folder: Path, log: Path):
+        self.tree: ProcessTree = spawn(command, environment, folder)
+        self.spawned_at = time.perf_counter()
+        self._log = LogPump(self.tree.stderr, log)
+        self._events: queue.SimpleQueue[_Frame | _PipeEnded | _Exited] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name="reply reader", daemon=True)
+        self._waiter = threading.Thread(target=self._wait, name="exit waiter", daemon=True)
+        self._reader.start()
+        self._waiter.start()
+
+    def send(self, request: Request, deadline: float, blob: memoryview | bytes = b"") -> None:
+        """Write one frame. Raises WorkerFault if the worker is dead or reads nothing until then."""
+        try:
+            self.tree.write(memoryview(framing.encode_frame(asdict(request), blob)), deadline)
+            self.tree.write(memoryview(blob), deadline)
+        except TimeoutError:
+            raise self._fault("timed_out", "did not take its audio in time") from None
+        except OSError:
+            raise self._death(self.tree.wait(EXIT_AFTER_EOF_S), "closed its input") from None
+
+    def receive(self, deadline: float) -> Received:
+        """The next reply. Raises WorkerFault at the deadline, at death and for anything invalid."""
+        returncode: int | None = None
+        while True:
+            event = self._next_event(deadline)
+            if isinstance(event, _Frame):
+                return Received(self._validated(event.header), event.at)
+            if isinstance(event, _Exited):
+                returncode = event.returncode
+                deadline = time.monotonic() + DRAIN_S
+            elif isinstance(event, _PipeEnded):
+                if returncode is None:
+                    returncode = self.tree.wait(EXIT_AFTER_EOF_S)
+                raise self._death(returncode, event.why or "closed its output")
+            elif returncode is not None:  # died, and somebody else holds its pipe
+                raise self._death(returncode, "died")
+            else:
+                raise self._fault("timed_out", "gave no answer in time")
+
+    def memory(self) -> MemoryPeak | None:
+        """Peak since the spawn."""
+        return self.tree.memory()
+
+    def log_tail(self) -> str:
+        """The last lines that the worker printed."""
+        return self._log.tail()
+
+    def close(self) -> None:
+        """Kill the tree and give everything back. Threads that an escaped process holds are left."""
+        self.tree.kill()
+        self._log.join(THREADS_END_S)
+        self._reader.join(THREADS_END_S)
+        self._waiter.join(THREADS_END_S)
+        self.tree.close()
+
+    def _next_event(self, deadline: float) -> _Frame | _PipeEnded | _Exited | None:
+        while True:
+            left_s = deadline - time.monotonic()
+            with contextlib.suppress(queue.Empty):
+                return self._events.get(timeout=min(max(left_s, 0.0), SLICE_S))
+            if left_s <= 0:
+                return None
+
+    def _validated(self, header: framing.Header) -> Reply:
+        try:
+            return _REPLY.validate_python(header)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in problem["loc"])
+            raise self._fault(
+                "protocol_error", f"sent a reply that does not fit: {where}: {problem['msg']}"
+            ) from None
+
+    def _death(self, returncode: int | None, what: str) -> WorkerFault:
+        if returncode is None:
+            return self._fault("protocol_error", f"{what}, but lives on")
+        self._log.join(THREADS_END_S)  # its last words are often the cause
+        return self._fault("crashed", describe_exit(returncode))
+
+    def _fault(self, outcome: Outcome, message: str) -> WorkerFault:
+        tail = self.log_tail()
+        return WorkerFault(outcome, f"worker {message}" + (f"\n{tail}" if tail else ""))
+
+    def _read(self) -> None:
+        while True:
+            try:
+                frame = framing.read_frame(self.tree.stdout)
+            except (framing.FramingError, OSError, ValueError) as error:
+                self._events.put(_PipeEnded(f"broke the protocol: {error}"))
+                return
+            if frame is None:
+                self._events.put(_PipeEnded(None))
+                return
+            self._events.put(_Frame(frame[0], time.perf_counter()))
+
+    def _wait(self) -> None:
+        returncode = self.tree.wait(None)
+        if returncode is not None:
+            self._events.put(_Exited(returncode))

@@ -1,0 +1,39 @@
+"""The environment variables that a worker gets: a short list, so that nothing leaks in.
+
+No PYTHON*, VIRTUAL_ENV or LD_LIBRARY_PATH, which would bring other packages; no tokens.
+"""
+
+from __future__ import annotations
+
+import os
+
+_KEPT = frozenset(
+    # what programs need to run at all
+    "PATH HOME USER LOGNAME SHELL LANG LC_ALL LC_CTYPE TZ TMPDIR TEMP TMP "
+    "SYSTEMROOT SYSTEMDRIVE WINDIR COMSPEC PATHEXT USERPROFILE APPDATA LOCALAPPDATA PROGRAMDATA "
+    "PROGRAMFILES PROGRAMFILES(X86) PROGRAMW6432 NUMBER_OF_PROCESSORS PROCESSOR_ARCHITECTURE "
+    # where checkpoints and caches are
+    "HF_HOME HF_HUB_CACHE XDG_CACHE_HOME XDG_DATA_HOME XDG_RUNTIME_DIR".split()
+)
+# how many threads, which device, which kernels: what a person tunes a model with
+_KEPT_PREFIXES = tuple(
+    "OMP_ MKL_ OPENBLAS_ GGML_ WHISPER_ ORT_ CUDA_ NVIDIA_ HIP_ HSA_ ROCR_ MIOPEN_ AMD_ "
+    "PYTORCH_ TORCH_ VK_ METAL_".split()
+)
+_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY")
+
+
+def worker_environment() -> dict[str, str]:
+    """The kept variables, with every hub client offline: checkpoints are on disk before."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if (name.upper() in _KEPT or name.upper().startswith(_KEPT_PREFIXES))
+        and not any(secret in name.upper() for secret in _SECRETS)
+    }
+    return environment | {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

@@ -1,0 +1,207 @@
+"""A worker as the run sees it: load a model once, transcribe snippets one at a time, stop."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from orchestrator import paths
+from orchestrator.audio import Samples
+from orchestrator.errors import AudioError
+from orchestrator.supervisor.channel import Channel, Received, WorkerFault
+from orchestrator.supervisor.environment import worker_environment
+from schemas import messages
+from schemas.records import LoadTimes, MemoryPeak, Phase
+
+STOP_S = 10.0
+OUT_OF_MEMORY_TYPES = {"MemoryError", "OutOfMemoryError"}
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """All that it takes to start a worker with its model."""
+
+    python: Path  # the env's interpreter
+    env: Path
+    worker: str  # as the host is told
+    options: dict[str, Any]
+    transcribe_options: dict[str, Any]
+    checkpoint: Path | None
+    device: str
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    """A result with the controller's clock and the worker's own beside it."""
+
+    text: str
+    time_s: float
+    infer_s: float
+    details: messages.Details
+
+
+class Worker:
+    """A running worker. Every method raises WorkerFault; afterwards close() unless it is alive."""
+
+    def __init__(self, spec: WorkerSpec, log: Path) -> None:
+        self.phase: Phase = "spawn"
+        self.device: str | None = None
+        self.load_details: messages.Details = {}
+        self._spec = spec
+        self._started_at = time.perf_counter()
+        command = [str(spec.python), "-I", "-B", "-X", "utf8", "-X", "faulthandler"]
+        command += [str(paths.HOST), str(os.getpid())]
+        try:
+            self._channel = Channel(command, worker_environment(), Path(tempfile.gettempdir()), log)
+        except OSError as error:
+            raise WorkerFault("crashed", f"cannot start {spec.python}: {error.strerror}") from error
+
+    def prove(
+        self, options: list[tuple[messages.Options, messages.Options]], timeout_s: float
+    ) -> None:
+        """Hello and import, without loading a model: shows that an env works.
+
+        options: for load() and transcribe(), of each model that the env must serve.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._hello(deadline)
+        for load_options, transcribe_options in options:
+            self._import(load_options, transcribe_options, deadline)
+
+    def load(self, timeout_s: float) -> LoadTimes:
+        """Hello, import, load; afterwards device and load_details are known."""
+        deadline = time.monotonic() + timeout_s
+        _, hello_at = self._hello(deadline)
+        imported_at = self._import(
+            self._spec.options, self._spec.transcribe_options, deadline
+        )
+        checkpoint = None if self._spec.checkpoint is None else str(self._spec.checkpoint)
+        self._channel.send(messages.Load(checkpoint, self._spec.device), deadline)
+        loaded = self._expect(messages.Loaded, deadline)
+        self.device, self.load_details = loaded.reply.device, loaded.reply.details
+        self.phase = "transcribe"
+        return LoadTimes(
+            total_s=loaded.at - self._started_at,
+            spawn_s=self._channel.spawned_at - self._started_at,
+            interpreter_s=hello_at - self._channel.spawned_at,
+            imports_s=imported_at - hello_at,
+            weights_s=loaded.at - imported_at,
+        )
+
+    def transcribe(
+        self,
+        snippet: str,
+        blocks: Iterator[Samples],
+        samples_hint: int,
+        timeout_s: float,
+        on_partial: Callable[[str], None],
+    ) -> Transcribed:
+        """Hand over the audio while it is decoded, take the text.
+
+        An AudioError of the blocks is passed on after the worker was told to forget the snippet.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._channel.send(messages.Transcribe(snippet, samples_hint), deadline)
+        sent = self._send_audio(snippet, blocks, deadline)
+        handed_over_at = time.perf_counter()
+        while True:
+            received = self._channel.receive(deadline)
+            if isinstance(received.reply, messages.Partial) and received.reply.snippet == snippet:
+                on_partial(received.reply.text)
+                continue
+            break
+        transcript = self._checked(messages.Transcript, received).reply
+        if transcript.snippet != snippet or transcript.samples != sent:
+            raise WorkerFault(
+                "protocol_error",
+                f"worker answered for {transcript.snippet!r} with {transcript.samples} samples; "
+                f"sent were {sent} of {snippet!r}",
+            )
+        return Transcribed(
+            text=transcript.text,
+            time_s=received.at - handed_over_at,
+            infer_s=transcript.infer_s,
+            details=transcript.details,
+        )
+
+    def memory(self) -> MemoryPeak | None:
+        """Peak of the process tree since the spawn."""
+        return self._channel.memory()
+
+    def stop(self) -> None:
+        """Ask it to end, give it a while, then kill what is left."""
+        try:
+            self._channel.tree.close_stdin()
+            self._channel.tree.wait(STOP_S)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Kill it and everything that it started."""
+        self._channel.close()
+
+    def _send_audio(self, snippet: str, blocks: Iterator[Samples], deadline: float) -> int:
+        sent, held = 0, None
+        try:
+            for block in blocks:
+                if held is not None:
+                    self._send_block(snippet, held, False, deadline)
+                    sent += len(held)
+                held = block
+        except AudioError:
+            self._channel.send(messages.Cancel(snippet), deadline)
+            raise
+        assert held is not None  # no samples at all is an AudioError
+        self._send_block(snippet, held, True, deadline)
+        return sent + len(held)
+
+    def _send_block(self, snippet: str, block: Samples, last: bool, deadline: float) -> None:
+        blob = memoryview(block.astype("<f4", copy=False)).cast("B")
+        self._channel.send(messages.Audio(snippet, last), deadline, blob)
+
+    def _hello(self, deadline: float) -> tuple[messages.Hello, float]:
+        received = self._expect(messages.Hello, deadline)
+        hello = received.reply
+        if hello.protocol != messages.PROTOCOL:
+            raise WorkerFault(
+                "protocol_error", f"worker speaks protocol {hello.protocol}, not {messages.PROTOCOL}"
+            )
+        if Path(hello.prefix).resolve() != self._spec.env.resolve():
+            raise WorkerFault(
+                "protocol_error",
+                f"worker runs in {hello.prefix}, not in its env {self._spec.env}",
+            )
+        self.phase = "load"
+        return hello, received.at
+
+    def _import(
+        self, options: messages.Options, transcribe_options: messages.Options, deadline: float
+    ) -> float:
+        request = messages.Import(self._spec.worker, options, transcribe_options)
+        self._channel.send(request, deadline)
+        return self._expect(messages.Imported, deadline).at
+
+    def _expect(self, kind: type[_T], deadline: float) -> _Expected[_T]:
+        return self._checked(kind, self._channel.receive(deadline))
+
+    def _checked(self, kind: type[_T], received: Received) -> _Expected[_T]:
+        reply = received.reply
+        if isinstance(reply, kind):
+            return _Expected(reply, received.at)
+        if isinstance(reply, messages.Failure):
+            outcome = "out_of_memory" if reply.error_type in OUT_OF_MEMORY_TYPES else "failed"
+            raise WorkerFault(outcome, f"{reply.error_type}: {reply.message}", alive=True)
+        raise WorkerFault("protocol_error", f"worker sent {reply.kind!r} out of turn")
+
+
+@dataclass(frozen=True)
+class _Expected(Generic[_T]):
+    reply: _T
+    at: float

@@ -1,0 +1,146 @@
+"""What the controller and a worker's host say to each other.
+
+Plain standard-library dataclasses, so that no model env needs pydantic; the controller validates
+every reply against these same classes with a pydantic TypeAdapter. Runs on Python 3.9.
+A change here is a change of PROTOCOL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Dict, List, Literal, Union  # noqa: UP035 (Python 3.9, see below)
+
+PROTOCOL = 1
+SAMPLE_RATE_HZ = 16_000
+MAX_TEXT_CHARS = 200_000  # two hours of fast speech is about 120,000 characters
+
+# typing's names and Union, because pydantic evaluates these annotations and so may a 3.9 worker
+Scalar = Union[str, int, float, bool, None]
+Details = Dict[str, Scalar]  # noqa: UP006
+Options = Dict[str, Any]  # noqa: UP006
+
+# read by pydantic in the controller, inert in a worker
+_RULES = {"extra": "forbid", "allow_inf_nan": False, "str_max_length": MAX_TEXT_CHARS}
+
+
+# --- controller → host ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Import:
+    """Import the worker module and check its functions against the options. → Imported."""
+
+    worker: str  # module name in workers/, or the absolute path of a worker.py
+    options: Options = field(default_factory=dict)  # for load()
+    transcribe_options: Options = field(default_factory=dict)  # for transcribe()
+    kind: Literal["import"] = "import"
+
+
+@dataclass(frozen=True)
+class Load:
+    """Call load(checkpoint, device, **options). → Loaded."""
+
+    checkpoint: str | None  # a local file or folder; None: the model needs none
+    device: str  # an accelerator's name
+    kind: Literal["load"] = "load"
+
+
+@dataclass(frozen=True)
+class Transcribe:
+    """A snippet begins; its samples follow in Audio frames."""
+
+    snippet: str
+    samples_hint: int  # what the file's header promises: a hint for allocation, never trusted
+    kind: Literal["transcribe"] = "transcribe"
+
+
+@dataclass(frozen=True)
+class Audio:
+    """One block of samples in the frame's blob (little-endian float32, 16 kHz mono)."""
+
+    snippet: str
+    last: bool  # True: transcribe() is called now. → Partial*, Transcript
+    kind: Literal["audio"] = "audio"
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Forget the snippet that began: its recording turned out to be broken. No reply."""
+
+    snippet: str
+    kind: Literal["cancel"] = "cancel"
+
+
+# --- host → controller ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First frame of every worker. Says who is there and where its packages come from."""
+
+    __pydantic_config__: ClassVar[Any] = _RULES
+    protocol: int
+    pid: int  # the interpreter's own: on Windows the venv's python.exe is only a launcher
+    python: str
+    prefix: str
+    path: List[str]  # noqa: UP006
+    kind: Literal["hello"] = "hello"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The worker module is there, has its functions and takes its options."""
+
+    __pydantic_config__: ClassVar[Any] = _RULES
+    import_s: float
+    kind: Literal["imported"] = "imported"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model is ready. device is the one really used, as the worker reads it back."""
+
+    __pydantic_config__: ClassVar[Any] = _RULES
+    device: str
+    load_s: float
+    details: Details = field(default_factory=dict)  # effective settings: precision, threads, …
+    kind: Literal["loaded"] = "loaded"
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The text so far of a snippet that is still being transcribed."""
+
+    __pydantic_config__: ClassVar[Any] = _RULES
+    snippet: str
+    text: str
+    kind: Literal["partial"] = "partial"
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The model's text for one snippet; empty if it heard nothing."""
+
+    __pydantic_config__: ClassVar[Any] = _RULES
+    snippet: str
+    text: str
+    samples: int  # how many arrived: the controller compares
+    infer_s: float  # the worker's own clock around transcribe()
+    details: Details = field(default_factory=dict)
+    kind: Literal["transcript"] = "transcript"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The last request raised. The worker lives on."""
+
+    __pydantic_config__: ClassVar[Any] = _RULES
+    error_type: str
+    message: str
+    traceback: str
+    kind: Literal["failure"] = "failure"
+
+
+REQUESTS = {cls.kind: cls for cls in (Import, Load, Transcribe, Audio, Cancel)}
+Request = Union[Import, Load, Transcribe, Audio, Cancel]
+Reply = Union[Hello, Imported, Loaded, Partial, Transcript, Failure]

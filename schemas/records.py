@@ -1,0 +1,122 @@
+"""What is written to disk: the journal's lines. Controller only (pydantic).
+
+A results row, a summary or a report is a pure function of these.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from schemas.messages import Details
+
+Outcome = Literal["ok", "failed", "crashed", "out_of_memory", "timed_out", "protocol_error"]
+Phase = Literal["env", "download", "spawn", "load", "decode", "transcribe", "shutdown"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PlannedSnippet(_Record):
+    """A snippet as it was asked for; its text travels with the run, so that it can be re-scored."""
+
+    name: str
+    reference: str
+    clean_reference: str | None
+    language: str
+    duration_s: float | None
+    sha256: str
+    error: str | None
+
+
+class PlannedModel(_Record):
+    """A model as it was asked for."""
+
+    name: str
+    stack: str
+    languages: tuple[str, ...]
+
+
+class Plan(_Record):
+    """What a run was asked to do. A resumed run writes its own; the last one holds."""
+
+    kind: Literal["plan"] = "plan"
+    at: str
+    models: tuple[PlannedModel, ...]
+    snippets: tuple[PlannedSnippet, ...]
+    snippet_set_sha256: str
+
+
+class ModelStarted(_Record):
+    """A model's turn begins. Attempts with another key than the last one here are outdated."""
+
+    kind: Literal["model_started"] = "model_started"
+    at: str
+    model: str
+    key: str  # hash of everything but the snippet that could change the answer
+    accelerator: str
+    env: str
+    lock_sha256: str
+
+
+class LoadTimes(_Record):
+    """From spawn to loaded by the controller's clock, in its parts."""
+
+    total_s: float
+    spawn_s: float  # the operating system starting the process
+    interpreter_s: float  # until the host's hello
+    imports_s: float  # the worker module and its libraries
+    weights_s: float  # load()
+
+
+class MemoryPeak(_Record):
+    """Highest memory of a worker's process tree since its spawn."""
+
+    peak_bytes: int
+    method: str
+    resident_bytes: int | None = None  # highest sampled sum of resident memory over the tree
+    anon_bytes: int | None = None  # highest sampled anonymous and shared memory
+    file_bytes: int | None = None  # highest sampled file-backed memory
+
+
+class Attempt(_Record):
+    """One try of one model on one snippet."""
+
+    kind: Literal["attempt"] = "attempt"
+    at: str
+    model: str
+    key: str
+    snippet: str
+    snippet_sha256: str
+    outcome: Outcome
+    phase: Phase = "transcribe"
+    text: str | None = None
+    error: str | None = None
+    audio_s: float | None = None  # decoded, not promised
+    time_s: float | None = None  # last audio byte handed over → result, controller's clock
+    infer_s: float | None = None  # the worker's own clock
+    device: str | None = None
+    load: LoadTimes | None = None
+    memory: MemoryPeak | None = None
+    load_details: Details = {}
+    details: Details = {}
+    notes: tuple[str, ...] = ()
+
+
+class ModelFailed(_Record):
+    """The model's remaining snippets are not tried, and why."""
+
+    kind: Literal["model_failed"] = "model_failed"
+    at: str
+    model: str
+    outcome: Outcome
+    phase: Phase
+    error: str
+
+
+JournalLine = Annotated[
+    Plan | ModelStarted | Attempt | ModelFailed, Field(discriminator="kind")
+]
+JOURNAL_LINE: TypeAdapter[JournalLine] = TypeAdapter(JournalLine)

@@ -1,0 +1,262 @@
+"""The process around a worker. Started by path: python -I host.py PARENT_PID
+
+It claims the pipes, says hello, then answers requests one at a time until stdin closes:
+
+    Import      import the worker module, check its functions against its options  → Imported
+    Load        load(checkpoint, device, **options)                                → Loaded
+    Transcribe, Audio…, Audio(last)   transcribe(model, audio, **options)  → Partial…, Transcript
+    Cancel      forget the snippet that began
+
+Any exception becomes a Failure and the host lives on; only the controller judges deaths.
+
+A worker is a module with two functions, and needs nothing from this project:
+
+    load(checkpoint, device, **options) → any object: the loaded model
+    transcribe(model, audio, **options) → str, or a dict with "text" and further scalars
+        audio: 1-D float32, 16 kHz mono, in [-1, 1]. May also be a generator: each text that it
+        yields is the transcript so far, the last one is the result.
+
+and may have a third, which tells what is really in use:
+
+    describe(model) → dict of scalars; "device" is the accelerator's name as read back
+
+Runs on Python 3.9 with the standard library, msgpack and numpy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def claim_pipes():
+    """Keep stdin and stdout for frames alone; must run before anything else is imported.
+
+    Afterwards fd 0 is null and fd 1 is stderr, so that what Python, C++ or a grandchild prints
+    lands in the log. Returns the private fds (requests, replies); they are not inherited.
+    """
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(requests, os.O_BINARY)
+        msvcrt.setmode(replies, os.O_BINARY)
+    return requests, replies
+
+
+if __name__ == "__main__":
+    _REQUESTS_FD, _REPLIES_FD = claim_pipes()
+
+import importlib  # noqa: E402
+import importlib.util  # noqa: E402
+import inspect  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+import types  # noqa: E402
+
+MAX_TRACEBACK_CHARS = 8_000
+MAX_PREALLOCATED_SAMPLES = 3 * 3600 * 16_000  # a header may promise anything
+
+
+def mount_package(name, folder):
+    """Make one folder importable as a package without putting its parent on sys.path.
+
+    The parent may be the controller's site-packages, and nothing from there may be seen here.
+    """
+    package = types.ModuleType(name)
+    package.__path__ = [str(folder)]
+    sys.modules[name] = package
+
+
+def import_worker(worker):
+    """The worker module by its name in workers/, or by the path of a worker.py."""
+    if not worker.endswith(".py"):
+        return importlib.import_module("workers." + worker)
+    folder, filename = os.path.split(worker)
+    if not os.path.isfile(worker):
+        raise FileNotFoundError(f"there is no worker at {worker}")
+    mount_package("stack", folder)  # so that a worker.py may say: from . import helper
+    return importlib.import_module("stack." + os.path.splitext(filename)[0])
+
+
+def check_functions(module, options, transcribe_options):
+    """Raise an error that names what the worker lacks or does not take."""
+    calls = {
+        "load": ((None, "cpu"), options),
+        "transcribe": ((None, None), transcribe_options),
+    }
+    for name, (arguments, keywords) in calls.items():
+        function = getattr(module, name, None)
+        if not callable(function):
+            raise AttributeError(f"{module.__file__} has no function {name}()")
+        try:
+            inspect.signature(function).bind(*arguments, **keywords)
+        except TypeError as error:
+            given = ", ".join(keywords) or "none"
+            raise TypeError(f"{name}() in {module.__file__}: {error} (options: {given})") from None
+
+
+class AudioBuffer:
+    """The samples of one snippet, received in place."""
+
+    def __init__(self, samples_hint):
+        import numpy as np
+
+        self._array = np.empty(max(1, min(samples_hint, MAX_PREALLOCATED_SAMPLES)), np.float32)
+        self._count = 0
+
+    def tail(self, byte_count):
+        """Memory for the next block; FramingError's caller drops the buffer if it is damaged."""
+        import numpy as np
+
+        samples, odd = divmod(byte_count, 4)
+        if odd:
+            raise ValueError(f"{byte_count} bytes are not float32 samples")
+        if self._count + samples > len(self._array):
+            grown = np.empty(max(self._count + samples, 2 * len(self._array)), np.float32)
+            grown[: self._count] = self._array[: self._count]
+            self._array = grown
+        start, self._count = self._count, self._count + samples
+        return memoryview(self._array[start : self._count]).cast("B")
+
+    def samples(self):
+        return self._array[: self._count]
+
+
+class Host:
+    """State between requests: the worker module, its model, the snippet that is arriving."""
+
+    def __init__(self, send):
+        self._send = send
+        self._module = None
+        self._model = None
+        self._transcribe_options = {}
+        self._audio = None
+
+    def place(self, header, length):
+        """Where the blob of the frame with this header is read to."""
+        if header.get("kind") != "audio" or self._audio is None:
+            raise ValueError("a blob came without a snippet")
+        return self._audio.tail(length)
+
+    def answer(self, request):
+        """Carry out one request and send its replies."""
+        getattr(self, "_on_" + request.kind)(request)
+
+    def _on_import(self, request):
+        start = time.perf_counter()
+        module = import_worker(request.worker)
+        check_functions(module, request.options, request.transcribe_options)
+        importlib.import_module("numpy")  # here, so that its second is not in a transcription
+        self._module, self._options = module, request.options
+        self._transcribe_options = request.transcribe_options
+        self._send(messages.Imported(import_s=time.perf_counter() - start))
+
+    def _on_load(self, request):
+        start = time.perf_counter()
+        self._model = self._module.load(request.checkpoint, request.device, **self._options)
+        load_s = time.perf_counter() - start
+        describe = getattr(self._module, "describe", None)
+        details = dict(describe(self._model)) if describe else {}
+        # a worker that cannot tell is believed for the CPU only: no accelerator is claimed unproved
+        device = details.pop("device", "cpu" if request.device == "cpu" else "unknown")
+        self._send(messages.Loaded(device=device, load_s=load_s, details=details))
+
+    def _on_transcribe(self, request):
+        self._audio = AudioBuffer(request.samples_hint)
+
+    def _on_cancel(self, request):
+        self._audio = None
+
+    def _on_audio(self, request):
+        if not request.last:
+            return
+        audio, self._audio = self._audio.samples(), None
+        start = time.perf_counter()
+        result = self._module.transcribe(self._model, audio, **self._transcribe_options)
+        if inspect.isgenerator(result):
+            result = self._last_of(result, request.snippet)
+        infer_s = time.perf_counter() - start
+        details = dict(result) if isinstance(result, dict) else {"text": result}
+        text = details.pop("text")
+        if not isinstance(text, str):
+            raise TypeError(f"transcribe() returned {type(text).__name__} where a text belongs")
+        self._send(
+            messages.Transcript(
+                snippet=request.snippet,
+                text=text,
+                samples=len(audio),
+                infer_s=infer_s,
+                details=details,
+            )
+        )
+
+    def _last_of(self, results, snippet):
+        result = ""
+        for result in results:
+            text = result["text"] if isinstance(result, dict) else result
+            self._send(messages.Partial(snippet=snippet, text=text))
+        return result
+
+
+def failure_of(error):
+    """What the controller is told of an exception."""
+    return messages.Failure(
+        error_type=type(error).__name__,
+        message=str(error)[:MAX_TRACEBACK_CHARS],
+        traceback=traceback.format_exc()[-MAX_TRACEBACK_CHARS:],
+    )
+
+
+def write_all(stream, data):
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def serve(requests_fd, replies_fd):
+    """Answer requests until stdin closes."""
+    requests = open(requests_fd, "rb", buffering=0)  # noqa: SIM115
+    replies = open(replies_fd, "wb", buffering=0)  # noqa: SIM115
+
+    def send(reply):
+        write_all(replies, framing.encode_frame(asdict(reply)))
+
+    host = Host(send)
+    send(
+        messages.Hello(
+            protocol=messages.PROTOCOL,
+            pid=os.getpid(),
+            python=sys.version.split()[0],
+            prefix=sys.prefix,
+            path=list(sys.path),
+        )
+    )
+    while True:
+        frame = framing.read_frame(requests, host.place)
+        if frame is None:
+            return
+        header = dict(frame[0])
+        request = messages.REQUESTS[header.pop("kind")](**header)
+        try:
+            host.answer(request)
+        except Exception as error:  # noqa: BLE001 the one place where a model's error is caught
+            send(failure_of(error))
+
+
+if __name__ == "__main__":
+    _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    mount_package("schemas", os.path.join(_ROOT, "schemas"))
+    mount_package("workers", os.path.join(_ROOT, "workers"))
+    from workers import lifeline
+
+    lifeline.die_with(int(sys.argv[1]))
+    from dataclasses import asdict
+
+    from schemas import framing, messages
+
+    serve(_REQUESTS_FD, _REPLIES_FD)

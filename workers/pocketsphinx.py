@@ -1,0 +1,24 @@
+"""CMU PocketSphinx with the acoustic and language model that its package ships (US English)."""
+
+import numpy as np
+from pocketsphinx import Decoder
+
+
+def load(checkpoint, device):
+    return Decoder(samprate=16000)
+
+
+def describe(model):
+    return {"device": "cpu", "precision": "int16"}
+
+
+def transcribe(model, audio):
+    # Cepstral means carry over from one utterance to the next: without this the text depends
+    # on which snippets came before. The whole utterance at once gives batch normalisation.
+    model.reinit_feat()
+    model.start_utt()
+    pcm16 = (np.clip(audio, -1.0, 1.0) * 32767.0).astype("<i2")
+    model.process_raw(pcm16.tobytes(), no_search=False, full_utt=True)
+    model.end_utt()
+    hypothesis = model.hyp()
+    return hypothesis.hypstr if hypothesis else ""
