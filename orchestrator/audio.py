@@ -160,8 +160,8 @@ def _seek(path: Path, file: Any, offset_s: float, duration_s: float | None) -> i
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise AudioError(f"{path}: cannot go to {offset_s:g} s: {error}") from error
     if duration_s is not None:
-        return round(duration_s * file.samplerate)
-    return None if total is None else total - first
+        return int(duration_s * file.samplerate + 0.5)
+    return None if total is None else int(total - first)
 
 
 def _source_blocks(path: Path, file: Any, wanted: int | None) -> Iterator[Samples]:

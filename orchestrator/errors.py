@@ -63,8 +63,5 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     """An error for a misspelt name, with the nearest known one."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        hint = f"did you mean {close[0]!r}?"
-    else:
-        hint = f"known: {', '.join(known) or 'none'}"
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
     return UsageError(f"unknown {what} {name!r}; {hint}")

@@ -42,6 +42,17 @@ def find_snippets(path: Path) -> list[Snippet]:
 
     Raises SnippetsError when there is nothing to use.
     """
+    found = collect_snippets(path)
+    if all(snippet.error for snippet in found):
+        raise SnippetsError(
+            f"none of the {len(found)} recordings in {path} can be used. The first: "
+            f"{found[0].error}\nAll of them: asrbench snippets check {path}"
+        )
+    return found
+
+
+def collect_snippets(path: Path) -> list[Snippet]:
+    """Like find_snippets, but a set in which nothing can be used is returned as it is."""
     from orchestrator import manifest
 
     if path.is_dir():
@@ -56,11 +67,6 @@ def find_snippets(path: Path) -> list[Snippet]:
     else:
         raise SnippetsError(f"--snippets {path}: there is no such folder or manifest")
     found = [_inspected(snippet) for snippet in _without_twins(found)]
-    if all(snippet.error for snippet in found):
-        raise SnippetsError(
-            f"none of the {len(found)} recordings in {path} can be used. The first: "
-            f"{found[0].error}\nAll of them: asrbench snippets check {path}"
-        )
     return sorted(found, key=lambda snippet: snippet.name)
 
 

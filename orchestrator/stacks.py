@@ -218,7 +218,9 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(_Model.model_fields if ".models." in f".{key}" else _Asrbench.model_fields)
+        known = ", ".join(
+            _Model.model_fields if ".models." in f".{key}" else _Asrbench.model_fields
+        )
         return f"unknown key {key}; known here: {known}"
     if problem["type"] == "missing":
         return f"{key} is missing"

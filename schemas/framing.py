@@ -48,9 +48,7 @@ def encode_frame(header: Header, blob: memoryview | bytes = b"") -> bytes:
     return PREFIX.pack(MAGIC, len(packed), len(blob), crc) + packed
 
 
-def read_frame(
-    stream: Readable, place: Place | None = None
-) -> Tuple[Header, memoryview] | None:  # noqa: UP006
+def read_frame(stream: Readable, place: Place | None = None) -> Tuple[Header, memoryview] | None:  # noqa: UP006
     """The next frame, or None at a clean end of the stream.
 
     place(header, length) gives the memory that a blob is read into; without it a fresh buffer.

@@ -116,7 +116,5 @@ class ModelFailed(_Record):
     error: str
 
 
-JournalLine = Annotated[
-    Plan | ModelStarted | Attempt | ModelFailed, Field(discriminator="kind")
-]
+JournalLine = Annotated[Plan | ModelStarted | Attempt | ModelFailed, Field(discriminator="kind")]
 JOURNAL_LINE: TypeAdapter[JournalLine] = TypeAdapter(JournalLine)

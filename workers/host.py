@@ -28,8 +28,16 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False  # as a type checker sees it; typing itself can wait
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
-def claim_pipes():
+    from schemas.messages import Audio, Failure, Import, Load, Reply, Request, Transcribe
+
+
+def claim_pipes() -> tuple[int, int]:
     """Keep stdin and stdout for frames alone; must run before anything else is imported.
 
     Afterwards fd 0 is null and fd 1 is stderr, so that what Python, C++ or a grandchild prints
@@ -62,17 +70,17 @@ MAX_TRACEBACK_CHARS = 8_000
 MAX_PREALLOCATED_SAMPLES = 3 * 3600 * 16_000  # a header may promise anything
 
 
-def mount_package(name, folder):
+def mount_package(name: str, folder: str) -> None:
     """Make one folder importable as a package without putting its parent on sys.path.
 
     The parent may be the controller's site-packages, and nothing from there may be seen here.
     """
     package = types.ModuleType(name)
-    package.__path__ = [str(folder)]
+    package.__path__ = [folder]
     sys.modules[name] = package
 
 
-def import_worker(worker):
+def import_worker(worker: str) -> types.ModuleType:
     """The worker module by its name in workers/, or by the path of a worker.py."""
     if not worker.endswith(".py"):
         return importlib.import_module("workers." + worker)
@@ -83,16 +91,20 @@ def import_worker(worker):
     return importlib.import_module("stack." + os.path.splitext(filename)[0])
 
 
-def check_functions(module, options, transcribe_options):
+def check_functions(
+    module: types.ModuleType, options: dict[str, Any], transcribe_options: dict[str, Any]
+) -> None:
     """Raise an error that names what the worker lacks or does not take."""
-    calls = {
+    calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         "load": ((None, "cpu"), options),
         "transcribe": ((None, None), transcribe_options),
     }
     for name, (arguments, keywords) in calls.items():
         function = getattr(module, name, None)
         if not callable(function):
-            raise AttributeError(f"{module.__file__} has no function {name}()")
+            raise AttributeError(  # noqa: TRY004 it is the attribute that is missing
+                f"{module.__file__} has no function {name}()"
+            )
         try:
             inspect.signature(function).bind(*arguments, **keywords)
         except TypeError as error:
@@ -103,13 +115,13 @@ def check_functions(module, options, transcribe_options):
 class AudioBuffer:
     """The samples of one snippet, received in place."""
 
-    def __init__(self, samples_hint):
+    def __init__(self, samples_hint: int) -> None:
         import numpy as np
 
         self._array = np.empty(max(1, min(samples_hint, MAX_PREALLOCATED_SAMPLES)), np.float32)
         self._count = 0
 
-    def tail(self, byte_count):
+    def tail(self, byte_count: int) -> memoryview:
         """Memory for the next block; FramingError's caller drops the buffer if it is damaged."""
         import numpy as np
 
@@ -121,33 +133,35 @@ class AudioBuffer:
             grown[: self._count] = self._array[: self._count]
             self._array = grown
         start, self._count = self._count, self._count + samples
-        return memoryview(self._array[start : self._count]).cast("B")
+        return self._array[start : self._count].data.cast("B")
 
-    def samples(self):
+    def samples(self) -> Any:
+        """What arrived, without a copy."""
         return self._array[: self._count]
 
 
 class Host:
     """State between requests: the worker module, its model, the snippet that is arriving."""
 
-    def __init__(self, send):
+    def __init__(self, send: Callable[[Reply], None]) -> None:
         self._send = send
-        self._module = None
-        self._model = None
-        self._transcribe_options = {}
-        self._audio = None
+        self._module: Any = None
+        self._model: Any = None
+        self._options: dict[str, Any] = {}
+        self._transcribe_options: dict[str, Any] = {}
+        self._audio: AudioBuffer | None = None
 
-    def place(self, header, length):
+    def place(self, header: dict[str, Any], length: int) -> memoryview:
         """Where the blob of the frame with this header is read to."""
         if header.get("kind") != "audio" or self._audio is None:
             raise ValueError("a blob came without a snippet")
         return self._audio.tail(length)
 
-    def answer(self, request):
+    def answer(self, request: Request) -> None:
         """Carry out one request and send its replies."""
         getattr(self, "_on_" + request.kind)(request)
 
-    def _on_import(self, request):
+    def _on_import(self, request: Import) -> None:
         start = time.perf_counter()
         module = import_worker(request.worker)
         check_functions(module, request.options, request.transcribe_options)
@@ -156,7 +170,7 @@ class Host:
         self._transcribe_options = request.transcribe_options
         self._send(messages.Imported(import_s=time.perf_counter() - start))
 
-    def _on_load(self, request):
+    def _on_load(self, request: Load) -> None:
         start = time.perf_counter()
         self._model = self._module.load(request.checkpoint, request.device, **self._options)
         load_s = time.perf_counter() - start
@@ -166,14 +180,14 @@ class Host:
         device = details.pop("device", "cpu" if request.device == "cpu" else "unknown")
         self._send(messages.Loaded(device=device, load_s=load_s, details=details))
 
-    def _on_transcribe(self, request):
+    def _on_transcribe(self, request: Transcribe) -> None:
         self._audio = AudioBuffer(request.samples_hint)
 
-    def _on_cancel(self, request):
+    def _on_cancel(self, request: Request) -> None:
         self._audio = None
 
-    def _on_audio(self, request):
-        if not request.last:
+    def _on_audio(self, request: Audio) -> None:
+        if self._audio is None or not request.last:
             return
         audio, self._audio = self._audio.samples(), None
         start = time.perf_counter()
@@ -195,15 +209,15 @@ class Host:
             )
         )
 
-    def _last_of(self, results, snippet):
-        result = ""
+    def _last_of(self, results: Iterator[Any], snippet: str) -> Any:
+        result: Any = ""
         for result in results:
             text = result["text"] if isinstance(result, dict) else result
             self._send(messages.Partial(snippet=snippet, text=text))
         return result
 
 
-def failure_of(error):
+def failure_of(error: Exception) -> Failure:
     """What the controller is told of an exception."""
     return messages.Failure(
         error_type=type(error).__name__,
@@ -212,18 +226,18 @@ def failure_of(error):
     )
 
 
-def write_all(stream, data):
+def write_all(stream: io.FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[stream.write(view) :]
 
 
-def serve(requests_fd, replies_fd):
+def serve(requests_fd: int, replies_fd: int) -> None:
     """Answer requests until stdin closes."""
     requests = open(requests_fd, "rb", buffering=0)  # noqa: SIM115
     replies = open(replies_fd, "wb", buffering=0)  # noqa: SIM115
 
-    def send(reply):
+    def send(reply: Reply) -> None:
         write_all(replies, framing.encode_frame(asdict(reply)))
 
     host = Host(send)

@@ -18,16 +18,15 @@ POLL_S = 1.0
 
 def die_with(parent_pid: int) -> None:
     """End this process as soon as the parent is gone."""
-    if sys.platform == "win32":
-        return
-    if sys.platform == "linux":
-        import ctypes
+    if sys.platform != "win32":
+        if sys.platform == "linux":
+            import ctypes
 
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(parent_pid,), daemon=True).start()
-    if os.getppid() != parent_pid:  # it died before we could ask
-        os._exit(1)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
+        else:
+            threading.Thread(target=_watch, args=(parent_pid,), daemon=True).start()
+        if os.getppid() != parent_pid:  # it died before we could ask
+            os._exit(1)
 
 
 def _watch(parent_pid: int) -> None:

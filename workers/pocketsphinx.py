@@ -17,7 +17,7 @@ def transcribe(model, audio):
     # on which snippets came before. The whole utterance at once gives batch normalisation.
     model.reinit_feat()
     model.start_utt()
-    pcm16 = (np.clip(audio, -1.0, 1.0) * 32767.0).astype("<i2")
+    pcm16 = np.clip(np.rint(audio * 32768.0), -32768, 32767).astype("<i2")  # exact for 16-bit files
     model.process_raw(pcm16.tobytes(), no_search=False, full_utt=True)
     model.end_utt()
     hypothesis = model.hyp()

@@ -25,6 +25,7 @@ from orchestrator import paths
 from orchestrator.environments.lock import Lock, allowed_minors, make_lock, read_lock
 from orchestrator.environments.uv import run_uv, uv_version
 from orchestrator.errors import EnvError
+from orchestrator.platforms import venv_python
 from orchestrator.stacks import Accelerator, Stack
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.worker import Worker, WorkerSpec
@@ -32,7 +33,7 @@ from orchestrator.supervisor.worker import Worker, WorkerSpec
 MARKER = "asrbench-env.json"
 PROOF_TIMEOUT_S = 300.0  # a first import of a large stack reads it from a cold disk
 WAIT_FOR_BUILDER_S = 3600.0
-RENAME_TRIES = 20  # antivirus programs hold fresh files for a moment on Windows
+RENAME_TRIES = 10  # antivirus programs hold fresh files for a moment on Windows
 
 Say = Callable[[str], None]
 
@@ -51,13 +52,7 @@ class Env:
     @property
     def python(self) -> Path:
         """Its interpreter; on Windows a launcher for it."""
-        return python_in(self.folder)
-
-
-def python_in(folder: Path) -> Path:
-    """Where a virtualenv keeps its interpreter."""
-    windows = sys.platform == "win32"
-    return folder / ("Scripts/python.exe" if windows else "bin/python")
+        return venv_python(self.folder)
 
 
 def choose_accelerator(stack: Stack) -> Accelerator:
@@ -128,7 +123,7 @@ def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> None:
     """Hello and import from inside, with every model's options. Raises EnvError."""
     first = stack.models[0]
     spec = WorkerSpec(
-        python=python_in(folder),
+        python=venv_python(folder),
         env=folder,
         worker=stack.worker_address,
         options=first.options,
@@ -148,7 +143,7 @@ def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> None:
     except WorkerFault as fault:
         raise EnvError(f"the env of stack {stack.name!r} does not work: {fault.message}") from fault
     run_uv(
-        ["pip", "check", "--python", str(python_in(folder))],
+        ["pip", "check", "--python", str(venv_python(folder))],
         folder,
         log,
         f"packages in the env of stack {stack.name!r} contradict each other",
@@ -204,13 +199,17 @@ def _install(
     )
     # Compiled here and never written at run time: load times do not depend on who was first, and
     # an env's files stay as they were proved.
-    install = ["pip", "sync", "--require-hashes", "--compile-bytecode", "--allow-empty-requirements"]
-    run_uv(
-        [*install, "--python", str(python_in(folder)), str(lock.file)], home, log, what
-    )
+    install = [
+        "pip",
+        "sync",
+        "--require-hashes",
+        "--compile-bytecode",
+        "--allow-empty-requirements",
+    ]
+    run_uv([*install, "--python", str(venv_python(folder)), str(lock.file)], home, log, what)
     prove_env(stack, accelerator, folder, log)
     build_s = time.perf_counter() - start
-    packages = run_uv(["pip", "freeze", "--python", str(python_in(folder))], home, log, what)
+    packages = run_uv(["pip", "freeze", "--python", str(venv_python(folder))], home, log, what)
     marker = {
         "stack": stack.name,
         "accelerator": accelerator,
@@ -305,7 +304,7 @@ def _rename(source: Path, target: Path) -> None:
             source.rename(target)
             return
         except PermissionError as error:
-            if sys.platform != "win32" or attempt == RENAME_TRIES - 1:
+            if attempt == RENAME_TRIES - 1:
                 raise EnvError(
                     f"cannot rename {source} to {target.name}: {error.strerror}; is it in use?"
                 ) from error

@@ -1,8 +1,8 @@
 """What differs between operating systems, behind one interface; one file for each of them.
 
-    spawn(command, environment, folder) → ProcessTree
-    point_latest(link, target)            results/latest → the newest run
-    gpus()                                names of the GPUs that can be seen without a driver
+spawn(command, environment, folder) → ProcessTree
+point_latest(link, target)            results/latest → the newest run
+gpus()                                names of the GPUs that can be seen without a driver
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ from typing import Protocol
 from schemas.records import MemoryPeak
 
 if sys.platform == "win32":
-    from orchestrator.platforms.windows import gpus, point_latest, spawn
+    from orchestrator.platforms.windows import cpu_name, gpus, point_latest, spawn, venv_python
 elif sys.platform == "darwin":
-    from orchestrator.platforms.macos import gpus, point_latest, spawn
+    from orchestrator.platforms.macos import cpu_name, gpus, point_latest, spawn, venv_python
 else:
-    from orchestrator.platforms.linux import gpus, point_latest, spawn
+    from orchestrator.platforms.linux import cpu_name, gpus, point_latest, spawn, venv_python
 
-__all__ = ["ByteStream", "ProcessTree", "gpus", "point_latest", "spawn"]
+__all__ = [
+    "ByteStream",
+    "ProcessTree",
+    "cpu_name",
+    "gpus",
+    "point_latest",
+    "spawn",
+    "venv_python",
+]
 
 
 class ByteStream(Protocol):

@@ -74,7 +74,7 @@ class MemoryCgroup:
             time.sleep(0.005)
 
     def remove(self) -> None:
-        """Delete it; a process in uninterruptible sleep keeps it, and the kernel cleans up later."""
+        """Delete it; a process in uninterruptible sleep may keep it from being deleted."""
         limit = time.monotonic() + EMPTYING_S
         while self.folder.exists():
             try:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
+
+assert sys.platform not in ("win32", "darwin")
+
+import os
+import platform
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.platforms import cgroups, procfs
-from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest
+from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
 from orchestrator.platforms.sampling import Sample, Sampler
 from schemas.records import MemoryPeak
 
-assert sys.platform not in ("win32", "darwin")
-
-__all__ = ["gpus", "point_latest", "spawn"]
+__all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
 
 # the cgroup's counter is exact, so sampling only splits it; without one, sampling is all there is
 PERIOD_WITH_CGROUP_S = 0.05
@@ -105,6 +107,14 @@ def spawn(command: list[str], environment: dict[str, str], folder: Path) -> Linu
     return LinuxProcessTree(command, environment, folder)
 
 
+def cpu_name() -> str:
+    """The first processor's model name."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()  # Arm kernels give no name
+
+
 def gpus() -> list[str]:
     """Vendor and PCI ids of the display devices, and NVIDIA's own names."""
     found = []
@@ -116,7 +126,6 @@ def gpus() -> list[str]:
             continue
         found.append(f"{_GPU_VENDORS.get(vendor, vendor)} {device}")
     for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("Model:"):
-                found.append(line.removeprefix("Model:").strip())
+        lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
+        found += [line.removeprefix("Model:").strip() for line in lines if line.startswith("Model")]
     return list(dict.fromkeys(found))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import platform
 import sys
+
+assert sys.platform != "win32"
+
+import platform
+import subprocess
 from pathlib import Path
 
 import psutil
 
 from orchestrator.platforms import psutil_memory
-from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest
+from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
 from orchestrator.platforms.sampling import Sampler
 from schemas.records import MemoryPeak
 
-assert sys.platform != "win32"
-
-__all__ = ["gpus", "point_latest", "spawn"]
+__all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
 
 PERIOD_S = 0.05
 
@@ -62,6 +64,13 @@ class MacProcessTree(Pipes):
 def spawn(command: list[str], environment: dict[str, str], folder: Path) -> MacProcessTree:
     """Start a process tree."""
     return MacProcessTree(command, environment, folder)
+
+
+def cpu_name() -> str:
+    """The chip's name."""
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, check=False)
+    return done.stdout.strip() or platform.machine()
 
 
 def gpus() -> list[str]:

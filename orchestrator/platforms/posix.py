@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import io
 import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-
-assert sys.platform != "win32"  # for the type checker: killpg and poll below
 
 KILL_WAIT_S = 5.0
 
@@ -80,6 +81,11 @@ class Pipes:
         """Give the file descriptors back, unless a reader thread still needs them."""
         for pipe in (self._stdin, self.stdout, self.stderr):
             pipe.close()
+
+
+def venv_python(env: Path) -> Path:
+    """A virtualenv's interpreter."""
+    return env / "bin" / "python"
 
 
 def point_latest(link: Path, target: Path) -> None:

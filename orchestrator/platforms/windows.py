@@ -12,6 +12,8 @@ import sys
 assert sys.platform == "win32"
 
 import io
+import os
+import platform
 import subprocess
 import threading
 import time
@@ -102,9 +104,7 @@ class WindowsProcessTree:
             (peaks.resident_bytes, "rss-sum-50ms"),
             (peaks.process_high_water_bytes, "peak-working-set"),
         )
-        return MemoryPeak(
-            peak_bytes=peak_bytes, method=method, resident_bytes=peaks.resident_bytes
-        )
+        return MemoryPeak(peak_bytes=peak_bytes, method=method, resident_bytes=peaks.resident_bytes)
 
     def kill(self) -> None:
         """End the job with everything in it."""
@@ -129,9 +129,19 @@ def point_latest(link: Path, target: Path) -> None:
     """A junction, which needs no privilege; symbolic links on Windows do."""
     import _winapi
 
-    if link.is_junction() if sys.version_info >= (3, 12) else link.exists():
+    if os.path.lexists(link):
         link.rmdir()  # removes the junction, not what it points to
     _winapi.CreateJunction(str(target), str(link))
+
+
+def venv_python(env: Path) -> Path:
+    """The launcher of a virtualenv's interpreter."""
+    return env / "Scripts" / "python.exe"
+
+
+def cpu_name() -> str:
+    """The processor's identifier."""
+    return platform.processor()
 
 
 def gpus() -> list[str]:

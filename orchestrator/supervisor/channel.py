@@ -69,7 +69,9 @@ class _Exited:
 class Channel:
     """Open from the spawn until close(). Not for use by several threads."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], folder: Path, log: Path):
+    def __init__(
+        self, command: list[str], environment: dict[str, str], folder: Path, log: Path
+    ) -> None:
         self.tree: ProcessTree = spawn(command, environment, folder)
         self.spawned_at = time.perf_counter()
         self._log = LogPump(self.tree.stderr, log)
@@ -117,7 +119,7 @@ class Channel:
         return self._log.tail()
 
     def close(self) -> None:
-        """Kill the tree and give everything back. Threads that an escaped process holds are left."""
+        """Kill the tree and give everything back, but for threads that an escaped process holds."""
         self.tree.kill()
         self._log.join(THREADS_END_S)
         self._reader.join(THREADS_END_S)

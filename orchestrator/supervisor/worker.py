@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from orchestrator import paths
 from orchestrator.audio import Samples
 from orchestrator.errors import AudioError
 from orchestrator.supervisor.channel import Channel, Received, WorkerFault
 from orchestrator.supervisor.environment import worker_environment
 from schemas import messages
-from schemas.records import LoadTimes, MemoryPeak, Phase
+from schemas.records import LoadTimes, MemoryPeak, Outcome, Phase
 
 STOP_S = 10.0
 OUT_OF_MEMORY_TYPES = {"MemoryError", "OutOfMemoryError"}
@@ -79,9 +81,7 @@ class Worker:
         """Hello, import, load; afterwards device and load_details are known."""
         deadline = time.monotonic() + timeout_s
         _, hello_at = self._hello(deadline)
-        imported_at = self._import(
-            self._spec.options, self._spec.transcribe_options, deadline
-        )
+        imported_at = self._import(self._spec.options, self._spec.transcribe_options, deadline)
         checkpoint = None if self._spec.checkpoint is None else str(self._spec.checkpoint)
         self._channel.send(messages.Load(checkpoint, self._spec.device), deadline)
         loaded = self._expect(messages.Loaded, deadline)
@@ -163,7 +163,7 @@ class Worker:
         return sent + len(held)
 
     def _send_block(self, snippet: str, block: Samples, last: bool, deadline: float) -> None:
-        blob = memoryview(block.astype("<f4", copy=False)).cast("B")
+        blob = memoryview(np.ascontiguousarray(block, "<f4").data).cast("B")
         self._channel.send(messages.Audio(snippet, last), deadline, blob)
 
     def _hello(self, deadline: float) -> tuple[messages.Hello, float]:
@@ -171,7 +171,8 @@ class Worker:
         hello = received.reply
         if hello.protocol != messages.PROTOCOL:
             raise WorkerFault(
-                "protocol_error", f"worker speaks protocol {hello.protocol}, not {messages.PROTOCOL}"
+                "protocol_error",
+                f"worker speaks protocol {hello.protocol}, not {messages.PROTOCOL}",
             )
         if Path(hello.prefix).resolve() != self._spec.env.resolve():
             raise WorkerFault(
@@ -196,7 +197,9 @@ class Worker:
         if isinstance(reply, kind):
             return _Expected(reply, received.at)
         if isinstance(reply, messages.Failure):
-            outcome = "out_of_memory" if reply.error_type in OUT_OF_MEMORY_TYPES else "failed"
+            outcome: Outcome = (
+                "out_of_memory" if reply.error_type in OUT_OF_MEMORY_TYPES else "failed"
+            )
             raise WorkerFault(outcome, f"{reply.error_type}: {reply.message}", alive=True)
         raise WorkerFault("protocol_error", f"worker sent {reply.kind!r} out of turn")
 

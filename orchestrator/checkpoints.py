@@ -1,0 +1,59 @@
+"""Where a model's checkpoint is on this machine, without asking any hub."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.stacks import Model
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's files. path is None when they are missing, or when the model needs none."""
+
+    path: Path | None
+    missing: str | None = None  # what is missing and the command that gets it
+
+
+def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
+    """The file or folder given by hand, else the one in the standard hub cache."""
+    if given is not None:
+        if given.exists():
+            return Checkpoint(given.absolute())
+        return Checkpoint(None, f"--checkpoint {model.name}={given}: there is no such file")
+    if model.checkpoint is None:
+        return Checkpoint(None)
+    repository, _, file = model.checkpoint.partition(":")
+    for snapshot in _snapshots(repository, model.revision):
+        wanted = snapshot / file if file else snapshot
+        if wanted.exists():
+            return Checkpoint(wanted)
+    get = f"hf download {repository}" + (f" {file}" if file else "")
+    get += f" --revision {model.revision}" if model.revision else ""
+    return Checkpoint(
+        None,
+        f"its checkpoint is not on this machine; get it: {get} (from pip install huggingface_hub), "
+        f"or name a copy: --checkpoint {model.name}=PATH",
+    )
+
+
+def hub_cache() -> Path:
+    """The standard hub cache. Source: huggingface_hub's environment variables."""
+    if os.environ.get("HF_HUB_CACHE"):
+        return Path(os.environ["HF_HUB_CACHE"])
+    if os.environ.get("HF_HOME"):
+        return Path(os.environ["HF_HOME"]) / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "huggingface" / "hub"
+
+
+def _snapshots(repository: str, revision: str | None) -> list[Path]:
+    folder = hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    if revision:
+        return [folder / revision]
+    try:  # no revision asked for: the one that was fetched last
+        return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:
+        return []

@@ -1,0 +1,132 @@
+"""asrbench env."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.shared import stacks_option
+from orchestrator.errors import EXIT_NOTHING_RAN
+
+
+@click.group("env")
+def command() -> None:
+    """Build, check, lock and remove the models' environments.
+
+    Each stack has its own; what happens to one never touches another.
+    """
+
+
+@command.command(epilog="\b\nExample:\n  asrbench env build pocketsphinx")
+@click.argument("stack")
+@stacks_option
+def build(stack: str, stacks: tuple[Path, ...]) -> None:
+    """Build the env of STACK from its lock, unless it is there already."""
+    from orchestrator.environments.build import choose_accelerator, ensure_env
+    from orchestrator.stacks import find_stack, load_stacks
+
+    found = find_stack(load_stacks(stacks), stack)
+    env = ensure_env(found, choose_accelerator(found), click.echo)
+    click.echo(f"{env.folder}")
+
+
+@command.command(epilog="\b\nExample:\n  asrbench env rebuild pocketsphinx")
+@click.argument("stack")
+@stacks_option
+def rebuild(stack: str, stacks: tuple[Path, ...]) -> None:
+    """Build the env of STACK anew; the old one stays until the new one works."""
+    from orchestrator.environments.build import choose_accelerator, rebuild_env
+    from orchestrator.stacks import find_stack, load_stacks
+
+    found = find_stack(load_stacks(stacks), stack)
+    env = rebuild_env(found, choose_accelerator(found), click.echo)
+    click.echo(f"{env.folder}")
+
+
+@command.command("list")
+@stacks_option
+def list_(stacks: tuple[Path, ...]) -> None:
+    """Each stack, and the envs that were built of it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from orchestrator.environments.inventory import inventory
+    from orchestrator.stacks import load_stacks
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Stack", "Accelerator", "State", "Python", "MB", "Build s", "Env"):
+        table.add_column(heading, overflow="fold")
+    for item in inventory(load_stacks(stacks)):
+        env = item.env
+        table.add_row(
+            item.stack,
+            item.accelerator,
+            item.state,
+            env.python_version if env else "",
+            f"{item.size_bytes / 1e6:.0f}" if item.size_bytes is not None else "",
+            f"{env.build_s:.1f}" if env else "",
+            str(env.folder) if env else "",
+        )
+    Console().print(table)
+
+
+@command.command(epilog="\b\nExample:\n  asrbench env check pocketsphinx")
+@click.argument("stack")
+@stacks_option
+@click.pass_context
+def check(ctx: click.Context, stack: str, stacks: tuple[Path, ...]) -> None:
+    """Prove that the env of STACK matches its lock, starts, and has what its worker imports.
+
+    Exit code 0 when it does, 3 when it does not or is not built.
+    """
+    from orchestrator import paths
+    from orchestrator.environments.build import choose_accelerator, find_env, prove_env
+    from orchestrator.environments.lock import read_lock
+    from orchestrator.stacks import find_stack, load_stacks
+
+    found = find_stack(load_stacks(stacks), stack)
+    accelerator = choose_accelerator(found)
+    lock = read_lock(found, accelerator)
+    env = find_env(found, accelerator, lock) if lock else None
+    if env is None:
+        what = "is not built for its lock" if lock else "has no lock"
+        click.echo(f"{stack}: {what}; build it: asrbench env build {stack}", err=True)
+        ctx.exit(EXIT_NOTHING_RAN)
+    prove_env(found, accelerator, env.folder, paths.envs_home() / "logs" / f"{stack}-check.log")
+    click.echo(f"{stack}: ok: {env.folder} (Python {env.python_version}, {accelerator})")
+
+
+@command.command(epilog="\b\nExample:\n  asrbench env lock pocketsphinx")
+@click.argument("stack")
+@stacks_option
+def lock(stack: str, stacks: tuple[Path, ...]) -> None:
+    """Resolve the dependencies of STACK anew and write its lock."""
+    from orchestrator.environments.build import choose_accelerator
+    from orchestrator.environments.lock import make_lock
+    from orchestrator.stacks import find_stack, load_stacks
+
+    found = find_stack(load_stacks(stacks), stack)
+    made = make_lock(found, choose_accelerator(found))
+    click.echo(f"{made.file}")
+
+
+@command.command(epilog="\b\nExample:\n  asrbench env remove pocketsphinx")
+@click.argument("stack")
+@stacks_option
+def remove(stack: str, stacks: tuple[Path, ...]) -> None:
+    """Delete all envs of STACK, also those of older locks. Lock and checkpoints stay."""
+    from orchestrator.environments.build import list_envs, remove_env
+    from orchestrator.errors import unknown_name
+    from orchestrator.stacks import load_stacks
+
+    built = [env for env in list_envs() if env.stack == stack]
+    known = set(load_stacks(stacks)) | {env.stack for env in list_envs()}
+    if stack not in known:
+        raise unknown_name("stack", stack, known)
+    for env in built:
+        remove_env(env)
+        click.echo(f"removed {env.folder}")
+    if not built:
+        click.echo(f"{stack}: no env is built")

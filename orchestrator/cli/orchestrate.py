@@ -1,0 +1,176 @@
+"""asrbench orchestrate."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator import paths
+from orchestrator.cli.shared import json_option, results_option, stacks_option
+from orchestrator.errors import EXIT_INTERRUPTED, UsageError
+from orchestrator.run.options import (
+    DEFAULT_LOAD_TIMEOUT_S,
+    DEFAULT_MAX_CRASHES,
+    DEFAULT_TIMEOUT_S,
+    TIMEOUT_PER_AUDIO,
+    RunOptions,
+)
+from orchestrator.views import View
+
+EPILOG = """
+\b
+Examples:
+  asrbench orchestrate                                  what is here, on the shipped recordings
+  asrbench orchestrate --snippets ~/clips               on your folder of NAME.wav + NAME.txt
+  asrbench orchestrate --models pocketsphinx --json     for a program
+  asrbench orchestrate --resume latest                  go on after an interruption
+\b
+Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 nothing could run,
+130 interrupted (the run can be resumed).
+"""
+
+
+@click.command("orchestrate", epilog=EPILOG)
+@click.option(
+    "--models",
+    metavar="A,B|all",
+    help="Models by name; default: those whose checkpoint is on this machine.",
+)
+@click.option(
+    "--snippets",
+    type=click.Path(path_type=Path),
+    metavar="DIR|FILE.jsonl",
+    help="A folder of recordings, each with NAME.txt beside it, or a JSONL manifest; "
+    "default: the shipped recordings.",
+)
+@stacks_option
+@results_option
+@click.option("--resume", metavar="RUN", help="Do what is missing in a run (its name or folder).")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help=f"Limit of one attempt: S seconds + {TIMEOUT_PER_AUDIO:g} × its audio's length "
+    f"(default {DEFAULT_TIMEOUT_S:g}).",
+)
+@click.option(
+    "--load-timeout",
+    "load_timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help=f"Limit from a worker's spawn until its model is loaded "
+    f"(default {DEFAULT_LOAD_TIMEOUT_S:g}).",
+)
+@click.option(
+    "--max-crashes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Give a model up after so many crashes or time-outs in a row "
+    f"(default {DEFAULT_MAX_CRASHES}).",
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    metavar="MODEL=PATH",
+    help="A model's checkpoint on disk, in place of the hub cache; may be repeated.",
+)
+@json_option
+@click.option("--quiet", is_flag=True, help="No progress; the table, and errors.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    resume: str | None,
+    results: Path,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Run models over recordings and write results.csv.
+
+    Each model runs in its own process and environment; a crash costs its own row and nothing else.
+    Results go to RESULTS/<run>/: results.csv, summary.csv, journal.jsonl, run.json and logs/.
+    """
+    from orchestrator.run import folder as run_folder
+    from orchestrator.run import orchestrate
+
+    run = run_folder.find_run(resume, results) if resume else None
+    options = _options(given, orchestrate.recorded_options(run) if run else None)
+    prepared = orchestrate.prepare(options)
+    view = _view(as_json, quiet)
+    for line in prepared.others:
+        view.note(f"not run: {line}")
+    for snippet in prepared.snippets:
+        if snippet.error:
+            view.note(f"{snippet.name}: {snippet.error}")
+    if run:
+        finished = orchestrate.resume(run, prepared, view)
+    else:
+        finished = orchestrate.start(prepared, results, view)
+    _show(finished, as_json)
+    ctx.exit(finished.exit_code)
+
+
+def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
+    """What was given now, over what the resumed run was asked for, over the defaults."""
+    chosen: dict[str, Any] = (
+        recorded.model_dump() if recorded else {"snippets": paths.SHIPPED_SNIPPETS}
+    )
+    for name in ("snippets", "timeout_s", "load_timeout_s", "max_crashes"):
+        if given[name] is not None:
+            chosen[name] = given[name]
+    if given["models"] is not None:
+        names = tuple(name.strip() for name in given["models"].split(",") if name.strip())
+        if not names:
+            raise UsageError("--models names no model; see: asrbench models list")
+        chosen["models"] = names
+    if given["stacks"]:
+        chosen["stacks"] = given["stacks"]
+    if given["checkpoints"]:
+        chosen["checkpoints"] = dict(_checkpoint(text) for text in given["checkpoints"])
+    return RunOptions(**chosen)
+
+
+def _checkpoint(text: str) -> tuple[str, Path]:
+    model, equals, path = text.partition("=")
+    if not equals or not model or not path:
+        raise UsageError(f"--checkpoint {text}: expected MODEL=PATH")
+    return model, Path(path)
+
+
+def _view(as_json: bool, quiet: bool) -> View:
+    from orchestrator.views.plain import PlainView, QuietView
+
+    if quiet:
+        return QuietView()
+    if as_json:
+        return PlainView(sys.stderr)
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        from orchestrator.views.live import LiveView
+
+        return LiveView(Console())
+    return PlainView(sys.stdout)
+
+
+def _show(finished: Any, as_json: bool) -> None:
+    report = finished.report
+    if as_json:
+        document = report.as_json() | {"exit_code": finished.exit_code}
+        click.echo(json.dumps(document, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from orchestrator.reports.table import print_report
+
+    print_report(Console(), report.summaries, report.rows, report.signature)
+    click.echo(f"results  {report.folder / 'results.csv'}")
+    if finished.exit_code == EXIT_INTERRUPTED:
+        click.echo(f"go on    asrbench orchestrate --resume {report.folder}")

@@ -1,0 +1,31 @@
+"""What this machine is, for run.json: results without it cannot be compared."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import psutil
+
+import orchestrator
+from orchestrator.platforms import cpu_name, gpus
+
+
+def describe_machine() -> dict[str, Any]:
+    """Host, OS, CPU, RAM, GPUs seen from outside, and the versions of what measures."""
+    return {
+        "host": platform.node(),
+        "os": platform.platform(),
+        "cpu": cpu_name(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "logical_cores": os.cpu_count(),
+        "ram_bytes": psutil.virtual_memory().total,
+        "gpus": gpus(),
+        "versions": {
+            "asrbench": orchestrator.__version__,
+            "python": platform.python_version(),
+            "uv": importlib.metadata.version("uv"),
+        },
+    }

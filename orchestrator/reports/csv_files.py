@@ -1,0 +1,156 @@
+"""results.csv and summary.csv. MB is 1,000,000 bytes, rates are fractions, times are seconds."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from orchestrator.errors import RunFolderError
+from orchestrator.reports.rows import Row
+from orchestrator.reports.summary import ModelSummary
+
+Cell = str | int | float | None
+
+RESULT_COLUMNS = (
+    # the first ten are a promise to whoever reads the file with a program
+    "Model Snippet Transcript Reference WER Time_Sec RTF Peak_RAM_MB Load_Time_Sec Error "
+    "Outcome Phase RTFx CER Hits Substitutions Deletions Insertions WER_Clean "
+    "Transcript_Normalized Reference_Normalized Language Audio_Sec Worker_Sec Device "
+    "Peak_RAM_Method Peak_Resident_MB Peak_Anon_MB Peak_File_MB "
+    "Load_Spawn_Sec Load_Interpreter_Sec Load_Imports_Sec Load_Weights_Sec Notes"
+).split()
+
+SUMMARY_COLUMNS = (
+    "Model WER WER_Low WER_High CER Snippets Ok Failed Not_Run Audio_Sec RTFx Load_Time_Sec "
+    "Peak_RAM_MB Peak_RAM_Method Device First_Error Signature"
+).split()
+
+
+def write_results(rows: Iterable[Row], file: Path) -> None:
+    """One line for each row."""
+    _write(file, RESULT_COLUMNS, (_result_cells(row) for row in rows))
+
+
+def write_summary(summaries: Sequence[ModelSummary], signature: str, file: Path) -> None:
+    """One line for each model, best first."""
+    _write(file, SUMMARY_COLUMNS, (_summary_cells(one, signature) for one in summaries))
+
+
+def safe_cell(value: Cell) -> Cell:
+    """A text that a spreadsheet would run as a formula gets an apostrophe in front.
+
+    Source: OWASP, CSV injection.
+    """
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return "'" + value
+    return value
+
+
+def _result_cells(row: Row) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {
+        "Model": row.model,
+        "Snippet": row.snippet.name,
+        "Reference": row.snippet.reference,
+        "Error": row.error,
+        "Outcome": row.outcome,
+        "Phase": row.phase,
+        "Language": row.snippet.language,
+    }
+    if row.score:
+        cells |= {
+            "WER": _rounded(row.score.wer),
+            "CER": _rounded(row.score.cer),
+            "Hits": row.score.hits,
+            "Substitutions": row.score.substitutions,
+            "Deletions": row.score.deletions,
+            "Insertions": row.score.insertions,
+            "Transcript_Normalized": row.score.hypothesis,
+            "Reference_Normalized": row.score.reference,
+        }
+    if row.clean_score:
+        cells["WER_Clean"] = _rounded(row.clean_score.wer)
+    return cells | _attempt_cells(row)
+
+
+def _attempt_cells(row: Row) -> dict[str, Cell]:
+    attempt = row.attempt
+    if attempt is None:
+        return {}
+    cells: dict[str, Cell] = {
+        "Transcript": attempt.text,
+        "Time_Sec": _rounded(attempt.time_s),
+        "Audio_Sec": _rounded(attempt.audio_s),
+        "Worker_Sec": _rounded(attempt.infer_s),
+        "Device": attempt.device,
+        "Notes": "; ".join(attempt.notes),
+    }
+    if attempt.time_s and attempt.audio_s:
+        cells["RTF"] = _rounded(attempt.time_s / attempt.audio_s)
+        cells["RTFx"] = _rounded(attempt.audio_s / attempt.time_s)
+    if attempt.memory:
+        cells |= {
+            "Peak_RAM_MB": _megabytes(attempt.memory.peak_bytes),
+            "Peak_RAM_Method": attempt.memory.method,
+            "Peak_Resident_MB": _megabytes(attempt.memory.resident_bytes),
+            "Peak_Anon_MB": _megabytes(attempt.memory.anon_bytes),
+            "Peak_File_MB": _megabytes(attempt.memory.file_bytes),
+        }
+    if attempt.load:
+        cells |= {
+            "Load_Time_Sec": _rounded(attempt.load.total_s),
+            "Load_Spawn_Sec": _rounded(attempt.load.spawn_s),
+            "Load_Interpreter_Sec": _rounded(attempt.load.interpreter_s),
+            "Load_Imports_Sec": _rounded(attempt.load.imports_s),
+            "Load_Weights_Sec": _rounded(attempt.load.weights_s),
+        }
+    return cells
+
+
+def _summary_cells(one: ModelSummary, signature: str) -> dict[str, Cell]:
+    low, high = one.wer_interval or (None, None)
+    return {
+        "Model": one.model,
+        "WER": _rounded(one.wer),
+        "WER_Low": _rounded(low),
+        "WER_High": _rounded(high),
+        "CER": _rounded(one.cer),
+        "Snippets": one.snippets,
+        "Ok": one.ok,
+        "Failed": one.failed,
+        "Not_Run": one.not_run,
+        "Audio_Sec": _rounded(one.audio_s),
+        "RTFx": _rounded(one.rtfx),
+        "Load_Time_Sec": _rounded(one.load_s),
+        "Peak_RAM_MB": _megabytes(one.peak_bytes),
+        "Peak_RAM_Method": one.peak_method,
+        "Device": one.device,
+        "First_Error": one.first_error,
+        "Signature": signature,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _megabytes(value: int | None) -> float | None:
+    return None if value is None else round(value / 1e6, 3)
+
+
+def _write(file: Path, columns: Sequence[str], lines: Iterable[dict[str, Cell]]) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            for cells in lines:
+                writer.writerow({key: safe_cell(value) for key, value in cells.items()})
+        temporary.replace(file)  # whole or as before, also when the disk is full
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunFolderError(
+            f"cannot write {file}: {error.strerror}; the journal beside it is safe: make room, "
+            f"then: asrbench report {file.parent}"
+        ) from error

@@ -1,0 +1,73 @@
+"""A run's files and figures, made from its journal alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK, EXIT_SOME_FAILED
+from orchestrator.reports.csv_files import write_results, write_summary
+from orchestrator.reports.rows import Row, replay, rows_of
+from orchestrator.reports.summary import ModelSummary, signature, summarise
+from orchestrator.run.journal import read_journal
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that can be said of a run."""
+
+    folder: Path
+    rows: list[Row]
+    summaries: list[ModelSummary]
+    signature: str
+    torn: bool  # the journal's last line was cut off by a sudden end
+
+    @property
+    def exit_code(self) -> int:
+        """0 every row is ok, 1 some are, 3 none is."""
+        ok = sum(row.ok for row in self.rows)
+        if ok == len(self.rows):
+            return EXIT_OK
+        return EXIT_SOME_FAILED if ok else EXIT_NOTHING_RAN
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines: the summaries and every row, without what results.csv only repeats."""
+        return {
+            "run": self.folder.name,
+            "folder": str(self.folder),
+            "exit_code": self.exit_code,
+            "signature": self.signature,
+            "summary": [asdict(summary) | {"failed": summary.failed} for summary in self.summaries],
+            "rows": [_row_json(row) for row in self.rows],
+        }
+
+
+def make_report(folder: Path) -> Report:
+    """Read the journal, score, and write results.csv and summary.csv."""
+    content = read_journal(folder / "journal.jsonl")
+    state = replay(content.lines)
+    rows = rows_of(state)
+    summaries = summarise(rows)
+    line = signature(state.plan, summaries)
+    write_results(rows, folder / "results.csv")
+    write_summary(summaries, line, folder / "summary.csv")
+    return Report(folder, rows, summaries, line, content.torn)
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    attempt = row.attempt
+    return {
+        "model": row.model,
+        "snippet": row.snippet.name,
+        "outcome": row.outcome,
+        "phase": row.phase,
+        "error": row.error,
+        "transcript": attempt.text if attempt else None,
+        "reference": row.snippet.reference,
+        "wer": row.score.wer if row.score else None,
+        "time_s": attempt.time_s if attempt else None,
+        "audio_s": attempt.audio_s if attempt else None,
+        "load_s": attempt.load.total_s if attempt and attempt.load else None,
+        "peak_ram_bytes": attempt.memory.peak_bytes if attempt and attempt.memory else None,
+    }

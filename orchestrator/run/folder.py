@@ -1,0 +1,100 @@
+"""A run's folder in results/: made, found, and held by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from orchestrator.errors import RunFolderError, unknown_name
+from orchestrator.platforms import point_latest
+
+DEFAULT_RESULTS = Path("results")
+LATEST = "latest"
+MIN_FREE_BYTES = 50 << 20
+
+
+def make_run_folder(results: Path) -> Path:
+    """A fresh folder named by the time. Raises RunFolderError if results cannot be written."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        for suffix in ["", *(f"-{number}" for number in range(2, 100))]:
+            folder = results / f"{stamp}{suffix}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+        (folder / "logs").mkdir()
+        check_space(folder)
+        with contextlib.suppress(OSError):  # a convenience; a FAT disk has no links
+            point_latest(results / LATEST, folder)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write to {results}: {error.strerror}; choose another folder with --results"
+        ) from error
+    return folder
+
+
+def check_space(folder: Path) -> None:
+    """Raises RunFolderError when the disk is as good as full."""
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        raise RunFolderError(
+            f"only {free >> 20} MB are free where {folder} is; make room or use --results"
+        )
+
+
+def find_run(run: str, results: Path) -> Path:
+    """The folder of a run given by its name in results, or by a path."""
+    for folder in (results / run, Path(run)):
+        if (folder / "journal.jsonl").is_file():
+            return folder
+    if Path(run).is_dir():
+        raise RunFolderError(f"{run} is not a run's folder: it has no journal.jsonl")
+    known = [file.parent.name for file in results.glob("*/journal.jsonl")]
+    raise unknown_name("run", run, known)
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Be the one process that writes this run. Raises RunFolderError naming the one that does."""
+    holder = folder / "holder.json"
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RunFolderError(
+            f"{folder} is being written by {_describe(holder)}; wait for it or stop it"
+        ) from None
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {folder}: {error.strerror}") from error
+    try:
+        _write_holder(holder)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _write_holder(holder: Path) -> None:
+    mine = {"pid": os.getpid(), "host": platform.node()}
+    try:
+        holder.write_text(json.dumps(mine), encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(f"cannot write {holder}: {error.strerror}") from error
+
+
+def _describe(holder: Path) -> str:
+    try:
+        found = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {int(found['pid'])} on {found['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

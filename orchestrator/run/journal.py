@@ -1,0 +1,71 @@
+"""The journal: one line per outcome, on disk before the next attempt starts.
+
+Everything else in a run's folder can be made again from it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from orchestrator.errors import RunFolderError
+from schemas.records import JOURNAL_LINE, JournalLine
+
+
+@dataclass(frozen=True)
+class JournalContent:
+    """The lines of a journal, and whether its last one was torn by a sudden end."""
+
+    lines: tuple[JournalLine, ...]
+    good_bytes: int  # length without the torn line
+    torn: bool
+
+
+class Journal:
+    """Open for appending; each append is fsynced."""
+
+    def __init__(self, file: Path, good_bytes: int | None = None) -> None:
+        """Open a journal. good_bytes cuts a torn last line off first."""
+        try:
+            self._file = file.open("ab")
+            if good_bytes is not None:
+                self._file.truncate(good_bytes)
+        except OSError as error:
+            raise RunFolderError(f"cannot write {file}: {error.strerror}") from error
+        self._path = file
+
+    def append(self, line: JournalLine) -> None:
+        """Write one line durably. Raises RunFolderError if the disk refuses."""
+        try:
+            self._file.write(JOURNAL_LINE.dump_json(line) + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write {self._path}: {error.strerror}; what is in it is safe: make room, "
+                f"then go on with: asrbench orchestrate --resume {self._path.parent}"
+            ) from error
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+
+def read_journal(file: Path) -> JournalContent:
+    """All lines. A torn last line is left out; anything else that is wrong is a RunFolderError."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"cannot read {file}: {error.strerror}") from error
+    whole, newline, rest = data.rpartition(b"\n")
+    lines = []
+    for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
+        try:
+            lines.append(JOURNAL_LINE.validate_json(line))
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise RunFolderError(f"{file}, line {number} is damaged: {problem}") from error
+    return JournalContent(tuple(lines), len(whole) + len(newline), torn=bool(rest))

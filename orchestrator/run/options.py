@@ -1,0 +1,34 @@
+"""What a run was asked for, kept in run.json so that --resume needs no other words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_TIMEOUT_S = 60.0
+DEFAULT_LOAD_TIMEOUT_S = 600.0
+DEFAULT_MAX_CRASHES = 3
+# an attempt may take this many times its audio's length on top of --timeout: far slower than any
+# model that a person would use
+TIMEOUT_PER_AUDIO = 10.0
+ASSUMED_AUDIO_S = 600.0  # where the header does not say how long the audio is
+
+
+class RunOptions(BaseModel):
+    """The options of one `orchestrate`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[str, ...] | None = None  # None: those whose checkpoint is on this machine
+    snippets: Path
+    stacks: tuple[Path, ...] = ()
+    checkpoints: dict[str, Path] = {}
+    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0)
+    load_timeout_s: float = Field(DEFAULT_LOAD_TIMEOUT_S, gt=0)
+    max_crashes: int = Field(DEFAULT_MAX_CRASHES, ge=1)
+
+    def attempt_timeout_s(self, audio_s: float | None) -> float:
+        """Limit of one attempt on audio of this length."""
+        length_s = ASSUMED_AUDIO_S if audio_s is None else audio_s
+        return self.timeout_s + TIMEOUT_PER_AUDIO * length_s

@@ -1,0 +1,217 @@
+"""The main job: from what was asked for to a finished run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator import machine
+from orchestrator.checkpoints import find_checkpoint
+from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
+from orchestrator.reports.report import Report, make_report
+from orchestrator.reports.rows import RunState, replay
+from orchestrator.run import folder as run_folder
+from orchestrator.run.journal import Journal, read_journal
+from orchestrator.run.loop import Done, ModelJob, Recorder, now, run_model
+from orchestrator.run.options import RunOptions
+from orchestrator.snippets import Snippet, find_snippets, set_sha256
+from orchestrator.stacks import Stack, find_model, load_stacks
+from orchestrator.views import View
+from schemas.records import Plan, PlannedModel, PlannedSnippet
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that was asked for, checked before anything is written."""
+
+    options: RunOptions
+    jobs: list[ModelJob]
+    others: list[str]  # one line for each model that was not asked for and could be
+    snippets: list[Snippet]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run's report, and the exit code that its end calls for."""
+
+    report: Report
+    exit_code: int
+
+
+def prepare(options: RunOptions) -> Prepared:
+    """Read stacks and snippets. Raises UsageError for anything that cannot be what was meant."""
+    stacks = load_stacks(options.stacks)
+    unknown = set(options.checkpoints) - {m.name for s in stacks.values() for m in s.models}
+    for name in sorted(unknown):
+        find_model(stacks.values(), name)  # raises, with the nearest name
+    jobs, others = _choose(stacks, options)
+    return Prepared(options, jobs, others, find_snippets(options.snippets))
+
+
+def start(prepared: Prepared, results: Path, view: View) -> Finished:
+    """A new run."""
+    folder = run_folder.make_run_folder(results)
+    with run_folder.hold(folder):
+        return _run(folder, prepared, view, None, None)
+
+
+def resume(folder: Path, prepared: Prepared, view: View) -> Finished:
+    """Do what is missing in a run."""
+    with run_folder.hold(folder):
+        content = read_journal(folder / "journal.jsonl")
+        if content.torn:
+            view.note("the journal's last line was torn by a sudden end; it is dropped")
+        state = replay(content.lines) if content.lines else None
+        return _run(folder, prepared, view, state, content.good_bytes)
+
+
+def recorded_options(folder: Path) -> RunOptions:
+    """What an earlier run was asked for."""
+    file = folder / "run.json"
+    try:
+        return RunOptions.model_validate(json.loads(file.read_text(encoding="utf-8"))["options"])
+    except (OSError, ValueError, KeyError, ValidationError) as error:
+        raise RunFolderError(f"{file} cannot be read: {error}") from error
+
+
+def _choose(stacks: dict[str, Stack], options: RunOptions) -> tuple[list[ModelJob], list[str]]:
+    every = [
+        ModelJob(stack, model, find_checkpoint(model, options.checkpoints.get(model.name)))
+        for stack in stacks.values()
+        for model in stack.models
+    ]
+    if options.models is None:
+        chosen = [job for job in every if not job.checkpoint.missing]
+        others = [f"{j.model.name}: {j.checkpoint.missing}" for j in every if j.checkpoint.missing]
+        if not chosen:
+            raise UsageError("no model's checkpoint is on this machine:\n" + "\n".join(others))
+        return chosen, others
+    if options.models == ("all",):
+        return every, []
+    by_name = {job.model.name: job for job in every}
+    names = dict.fromkeys(options.models)
+    return [by_name[find_model(stacks.values(), name)[1].name] for name in names], []
+
+
+def _run(
+    folder: Path, prepared: Prepared, view: View, state: RunState | None, good_bytes: int | None
+) -> Finished:
+    snippets, jobs = prepared.snippets, prepared.jobs
+    plan = _plan(prepared)
+    record = _run_record(prepared, plan)
+    _write_json(folder / "run.json", record)
+    journal = Journal(folder / "journal.jsonl", good_bytes)
+    interrupted = False
+    try:
+        journal.append(plan)
+        usable_s = sum(snippet.duration_s or 0.0 for snippet in snippets if not snippet.error)
+        view.begin([job.model.name for job in jobs], len(snippets), usable_s)
+        recorder = Recorder(journal, view, folder / "logs")
+        with _terminate_like_ctrl_c():
+            for job in jobs:
+                run_model(job, snippets, _holding(state), prepared.options, recorder)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        view.close()
+        journal.close()
+    report = make_report(folder)
+    exit_code = EXIT_INTERRUPTED if interrupted else report.exit_code
+    record |= {
+        "finished_at": now(),
+        "exit_code": exit_code,
+        "signature": report.signature,
+        "envs": _envs(folder),
+    }
+    _write_json(folder / "run.json", record)
+    return Finished(report, exit_code)
+
+
+def _holding(state: RunState | None) -> Done:
+    """Whether an attempt of the run that is resumed still holds."""
+    attempts = state.attempts.values() if state else ()
+    held = {(attempt.model, attempt.key, attempt.snippet_sha256) for attempt in attempts}
+    return lambda model, key, snippet_sha256: (model, key, snippet_sha256) in held
+
+
+def _plan(prepared: Prepared) -> Plan:
+    return Plan(
+        at=now(),
+        models=tuple(
+            PlannedModel(name=j.model.name, stack=j.stack.name, languages=j.model.languages)
+            for j in prepared.jobs
+        ),
+        snippets=tuple(
+            PlannedSnippet(
+                name=snippet.name,
+                reference=snippet.reference,
+                clean_reference=snippet.clean_reference,
+                language=snippet.language,
+                duration_s=snippet.duration_s,
+                sha256=snippet.sha256,
+                error=snippet.error,
+            )
+            for snippet in prepared.snippets
+        ),
+        snippet_set_sha256=set_sha256(prepared.snippets),
+    )
+
+
+def _run_record(prepared: Prepared, plan: Plan) -> dict[str, Any]:
+    options = prepared.options
+    absolute = options.model_copy(
+        update={
+            "models": tuple(job.model.name for job in prepared.jobs),
+            "snippets": options.snippets.absolute(),
+            "stacks": tuple(path.absolute() for path in options.stacks),
+            "checkpoints": {name: path.absolute() for name, path in options.checkpoints.items()},
+        }
+    )
+    return {
+        "started_at": plan.at,
+        "machine": machine.describe_machine(),
+        "options": absolute.model_dump(mode="json"),
+        "snippet_set_sha256": plan.snippet_set_sha256,
+    }
+
+
+def _envs(folder: Path) -> dict[str, Any]:
+    """Of each model that started: its env and the hash of its lock."""
+    return {
+        line.model: {"env": line.env, "lock_sha256": line.lock_sha256}
+        for line in read_journal(folder / "journal.jsonl").lines
+        if line.kind == "model_started"
+    }
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        temporary.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        temporary.replace(file)
+    except OSError as error:
+        raise RunFolderError(f"cannot write {file}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _terminate_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM, as a shutdown or a service manager sends it, ends a run as cleanly as Ctrl-C."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,119 @@
+"""Real envs, real processes, real files: what the tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parent.parent
+STACKS = Path(__file__).resolve().parent / "stacks"
+SHARED_AUDIO = Path(os.environ.get("ASRBENCH_TEST_AUDIO", ROOT.parent / "shared" / "audio"))
+
+sys.path.insert(0, str(STACKS / "puppet"))
+from worker import BEHAVIOURS  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """One ASRBENCH_HOME for the session, in a path with a space and a non-ASCII letter."""
+    return tmp_path_factory.mktemp("asrbench hömë")
+
+
+@pytest.fixture(scope="session")
+def environment(home):
+    """What commands run with: no variable of the developer's own asrbench."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("ASRBENCH_")}
+    # the developer's own uv cache, so that packages are fetched once and not for each session
+    cache = subprocess.run(
+        [sys.executable, "-c", "from orchestrator import paths; print(paths.cache_home())"],
+        env=kept,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    kept.setdefault("UV_CACHE_DIR", str(Path(cache) / "uv"))
+    kept.setdefault("UV_PYTHON_DOWNLOADS", "never")
+    return kept | {"ASRBENCH_HOME": str(home), "PYTHONUTF8": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def asrbench(environment):
+    """Run the command line as a person does; 100 s is far more than any test needs."""
+
+    def run(*arguments, cwd=None, env=None, timeout=100):
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator", *map(str, arguments)],
+            cwd=cwd or ROOT,
+            env=environment | (env or {}),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def puppet_env(asrbench):
+    """The puppet's env, built once."""
+    built = asrbench("env", "build", "puppet", "--stacks", STACKS)
+    assert built.code == 0, built.err
+    return Path(built.out.splitlines()[-1])
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Make a folder of clips for the puppet: clips("say", "segfault") → the folder."""
+
+    def make(*behaviours, folder="clips", seconds=0.5):
+        root = tmp_path / folder
+        root.mkdir(exist_ok=True)
+        for number, behaviour in enumerate(behaviours):
+            samples = np.full(round(16_000 * seconds), 0.25, np.float32)
+            samples[0] = BEHAVIOURS.index(behaviour) / 100
+            name = f"{number:02d}-{behaviour}"
+            soundfile.write(root / f"{name}.wav", samples, 16_000, subtype="FLOAT")
+            (root / f"{name}.txt").write_text("hello world", encoding="utf-8")
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def dev_audio():
+    """Real speech, where this machine has it."""
+    folder = SHARED_AUDIO / "dev"
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings at {folder}; set ASRBENCH_TEST_AUDIO")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hostile_audio():
+    """Odd and broken files of other projects' test suites, where this machine has them."""
+    folder = SHARED_AUDIO / "hostile"
+    if not folder.is_dir():
+        pytest.skip(f"no hostile recordings at {folder}; set ASRBENCH_TEST_AUDIO")
+    return folder

@@ -1,0 +1,141 @@
+"""A worker that does what the first sample of the audio tells it to: really, not pretended.
+
+Sample value × 100 is the index into BEHAVIOURS. Everything happens in a real process.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+BEHAVIOURS = [
+    "silence", "say", "raise", "segfault", "abort", "exit", "sleep", "memory_error", "spin",
+    "print", "number", "grandchild", "long", "generator", "dict", "nan", "flood", "sigkill",
+    "allocate", "system_exit", "wire_noise",
+]  # fmt: skip
+
+
+def load(checkpoint, device, on_load="nothing"):
+    if on_load != "nothing":
+        behave(on_load, None)
+    return {"checkpoint": checkpoint}
+
+
+def describe(model):
+    return {"device": "cpu", "precision": "float32", "threads": 1}
+
+
+def transcribe(model, audio):
+    behaviour = BEHAVIOURS[round(float(audio[0]) * 100)]
+    if behaviour == "generator":
+        return (text for text in ("one", "one two", "one two three"))
+    return behave(behaviour, audio)
+
+
+def behave(behaviour, audio):
+    return globals()["_" + behaviour](audio)
+
+
+def _silence(audio):
+    return ""
+
+
+def _say(audio):
+    return "hello world"
+
+
+def _raise(audio):
+    raise ValueError("the puppet was told to raise")
+
+
+def _segfault(audio):
+    ctypes.string_at(0)
+
+
+def _abort(audio):
+    os.abort()
+
+
+def _exit(audio):
+    os._exit(0)
+
+
+def _system_exit(audio):
+    sys.exit(7)
+
+
+def _sleep(audio):
+    time.sleep(600)
+
+
+def _spin(audio):
+    while True:
+        pass
+
+
+def _sigkill(audio):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _memory_error(audio):
+    raise MemoryError("the puppet ran out of memory")
+
+
+def _print(audio):
+    """Prints of Python, C and a grandchild land in the log and not on the wire."""
+    print("python speaks")
+    ctypes.CDLL(None).puts(b"c speaks")
+    subprocess.run([sys.executable, "-c", "print('a grandchild speaks')"], check=True)
+    return "hello world"
+
+
+def _number(audio):
+    return 42
+
+
+def _dict(audio):
+    return {"text": "hello world", "beams": 5, "confidence": 0.5}
+
+
+def _nan(audio):
+    return {"text": "hello world", "confidence": float("nan")}
+
+
+def _grandchild(audio):
+    """Leaves a process behind that holds every pipe open and has left the session."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        close_fds=False,
+        start_new_session=True,
+    )
+    sys.stderr.write(f"grandchild {child.pid}\n")
+    sys.stderr.flush()
+    os._exit(3)
+
+
+def _long(audio):
+    return "word " * 1_000_000
+
+
+def _flood(audio):
+    for _ in range(20_000):
+        sys.stderr.write("x" * 999 + "\n")
+    return "hello world"
+
+
+def _allocate(audio):
+    block = bytearray(200 << 20)
+    block[:: 4096] = b"x" * len(block[:: 4096])
+    return str(len(block))
+
+
+def _wire_noise(audio):
+    """Writes to the private fd of the replies, as a broken library might."""
+    for fd in range(3, 20):
+        try:
+            os.write(fd, b"this is not a frame at all")
+        except OSError:
+            continue
+    return "hello world"
