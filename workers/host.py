@@ -199,6 +199,8 @@ class Host:
         text = details.pop("text")
         if not isinstance(text, str):
             raise TypeError(f"transcribe() returned {type(text).__name__} where a text belongs")
+        if len(text) > messages.MAX_TEXT_CHARS:
+            raise ValueError(f"the transcript has {len(text)} characters; is the model in a loop?")
         self._send(
             messages.Transcript(
                 snippet=request.snippet,

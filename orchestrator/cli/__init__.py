@@ -70,9 +70,7 @@ def main() -> None:
         if reconfigure:
             reconfigure(encoding="utf-8", errors="replace")
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
+        sys.exit(cli.main(standalone_mode=False))  # what ctx.exit() was given
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -49,11 +49,11 @@ def rebuild(stack: str, stacks: tuple[Path, ...]) -> None:
 def list_(stacks: tuple[Path, ...]) -> None:
     """Each stack, and the envs that were built of it."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from orchestrator.environments.inventory import inventory
     from orchestrator.stacks import load_stacks
+    from orchestrator.views.console import table_console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Stack", "Accelerator", "State", "Python", "MB", "Build s", "Env"):
@@ -69,7 +69,7 @@ def list_(stacks: tuple[Path, ...]) -> None:
             f"{env.build_s:.1f}" if env else "",
             str(env.folder) if env else "",
         )
-    Console().print(table)
+    table_console().print(table)
 
 
 @command.command(epilog="\b\nExample:\n  asrbench env check pocketsphinx")

@@ -48,8 +48,9 @@ def list_(stacks: tuple[Path, ...], as_json: bool) -> None:
 
 def _print(found: list[dict[str, Any]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from orchestrator.views.console import table_console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Model", "Stack", "Accelerators", "Languages", "Licence", "Checkpoint"):
@@ -63,4 +64,4 @@ def _print(found: list[dict[str, Any]]) -> None:
             one["licence"] or "-",
             "ready" if one["ready"] else one["missing"],
         )
-    Console().print(table)
+    table_console().print(table)

@@ -166,11 +166,10 @@ def _show(finished: Any, as_json: bool) -> None:
         document = report.as_json() | {"exit_code": finished.exit_code}
         click.echo(json.dumps(document, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from orchestrator.reports.table import print_report
+    from orchestrator.views.console import table_console
 
-    print_report(Console(), report.summaries, report.rows, report.signature)
+    print_report(table_console(), report.summaries, report.rows, report.signature)
     click.echo(f"results  {report.folder / 'results.csv'}")
     if finished.exit_code == EXIT_INTERRUPTED:
         click.echo(f"go on    asrbench orchestrate --resume {report.folder}")

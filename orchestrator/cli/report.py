@@ -26,11 +26,11 @@ def command(run: str, results: Path, as_json: bool) -> None:
 
     RUN is a name in the results folder or a path. No model runs.
     """
-    from rich.console import Console
 
     from orchestrator.reports.report import make_report
     from orchestrator.reports.table import print_report
     from orchestrator.run.folder import find_run
+    from orchestrator.views.console import table_console
 
     report = make_report(find_run(run, results))
     if as_json:
@@ -38,5 +38,5 @@ def command(run: str, results: Path, as_json: bool) -> None:
         return
     if report.torn:
         click.echo("the journal's last line was torn by a sudden end; it is left out", err=True)
-    print_report(Console(), report.summaries, report.rows, report.signature)
+    print_report(table_console(), report.summaries, report.rows, report.signature)
     click.echo(f"results  {report.folder / 'results.csv'}")

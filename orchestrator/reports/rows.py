@@ -16,7 +16,7 @@ from schemas.records import (
     PlannedSnippet,
 )
 
-NOT_RUN = "not run: the run ended before; go on with --resume"
+NOT_RUN = "the run ended before its turn; go on with: asrbench orchestrate --resume RUN"
 
 
 @dataclass(frozen=True)

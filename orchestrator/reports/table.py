@@ -32,7 +32,7 @@ def print_report(
 
 
 def _summary_table(summaries: Sequence[ModelSummary]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("Model", no_wrap=True)
     headings = ("WER %", "95 % CI", "CER %", "RTFx", "Load s", "RAM MB", "Ok", "Errors")
     for heading in headings:

@@ -24,7 +24,7 @@ from orchestrator.views import View
 from schemas.messages import PROTOCOL, SAMPLE_RATE_HZ
 from schemas.records import Attempt, LoadTimes, ModelFailed, ModelStarted, Outcome, Phase
 
-Done = Callable[[str, str, str], bool]  # (model, key, snippet) → is there an attempt that holds?
+Done = Callable[[str, str, Snippet], bool]  # (model, key, snippet) → an attempt holds
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Turn:
                 lock_sha256=env.lock_sha256,
             )
         )
-        pending = [s for s in snippets if not s.error and not done(model, key, s.sha256)]
+        pending = [s for s in snippets if not s.error and not done(model, key, s)]
         pending_s = sum(snippet.duration_s or 0.0 for snippet in pending)
         self._recorder.view.model_begins(model, len(pending), pending_s)
         try:

@@ -138,8 +138,8 @@ def _run(
 def _holding(state: RunState | None) -> Done:
     """Whether an attempt of the run that is resumed still holds."""
     attempts = state.attempts.values() if state else ()
-    held = {(attempt.model, attempt.key, attempt.snippet_sha256) for attempt in attempts}
-    return lambda model, key, snippet_sha256: (model, key, snippet_sha256) in held
+    held = {(one.model, one.key, one.snippet, one.snippet_sha256) for one in attempts}
+    return lambda model, key, snippet: (model, key, snippet.name, snippet.sha256) in held
 
 
 def _plan(prepared: Prepared) -> Plan:

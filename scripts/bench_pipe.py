@@ -1,0 +1,261 @@
+"""Measure what host and supervisor add to moving 30 s of audio through a pipe.
+
+    python scripts/bench_pipe.py [--pairs 200] [--warm-up 20]
+
+Two round trips over the same bytes, 480,000 samples of float32 (16 kHz mono), are timed in
+interleaved pairs by the controller's clock:
+
+raw       the baseline. A child of the env's interpreter reads that many bytes from stdin into one
+          preallocated buffer (readinto, unbuffered) and answers with a short line. The parent
+          calls os.write until all is gone and reads the line. No framing and no check at all.
+asrbench  the real thing. A stack is written to a temporary folder, as a third party would, its
+          env is built by ensure_env, and Worker.transcribe hands the audio over in blocks of
+          audio.BLOCK_S. Its transcribe() returns a constant text at once. The time includes
+          frames, CRC on both sides, a fresh buffer in the worker, validation, threads and queue.
+
+Both children stay alive from the first pair to the last; both sides have pipes of the system's
+default size. The goal is a ratio of the medians below 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.audio import BLOCK_S, Samples
+from orchestrator.environments.build import Env, ensure_env, remove_env
+from orchestrator.stacks import Stack, read_stack
+from orchestrator.supervisor.environment import worker_environment
+from orchestrator.supervisor.worker import Worker, WorkerSpec
+from schemas.messages import SAMPLE_RATE_HZ
+
+AUDIO_S = 30
+GOAL = 2.0
+TIMEOUT_S = 60.0
+REPLY = b"constant text\n"
+
+STACK_NAME = "bench-pipe"
+STACK_TOML = f"""\
+[project]
+name = "{STACK_NAME}"
+version = "0"
+requires-python = ">=3.10,<3.15"
+dependencies = ["msgpack", "numpy"]
+
+[tool.asrbench]
+worker = "worker.py"
+accelerators = ["cpu"]
+
+[tool.asrbench.models.{STACK_NAME}]
+"""
+WORKER = """\
+def load(checkpoint, device):
+    return None
+
+
+def transcribe(model, audio):
+    return "constant text"
+"""
+RAW_CHILD = f"""\
+import os, sys
+
+byte_count = int(sys.argv[1])
+whole = memoryview(bytearray(byte_count))
+stdin = open(0, "rb", buffering=0)
+while True:
+    filled = 0
+    while filled < byte_count:
+        count = stdin.readinto(whole[filled:])
+        if not count:
+            sys.exit(0)
+        filled += count
+    os.write(1, {REPLY!r})
+"""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Parts of asrbench's round trip, by the clocks that the project has anyway."""
+
+    hand_over_s: float  # first byte → last byte written
+    answer_s: float  # last byte written → result
+    infer_s: float  # of that, the worker's own clock around transcribe()
+
+
+def write_stack(folder: Path) -> Stack:
+    """A stack as somebody else would bring it with --stacks."""
+    stack = folder.resolve() / STACK_NAME
+    stack.mkdir()
+    (stack / "pyproject.toml").write_text(STACK_TOML, encoding="utf-8")
+    (stack / "worker.py").write_text(WORKER, encoding="utf-8")
+    return read_stack(stack)
+
+
+@contextmanager
+def built_env(stack: Stack) -> Iterator[Env]:
+    """Its env, removed afterwards: no other run will have this temporary folder."""
+    env = ensure_env(stack, "cpu", lambda line: print(line, file=sys.stderr))
+    try:
+        yield env
+    finally:
+        remove_env(env)
+
+
+@contextmanager
+def raw_pipe(env: Env, audio: Samples) -> Iterator[Callable[[], float]]:
+    """A function that does one raw round trip and returns its seconds."""
+    data = memoryview(audio.data).cast("B")
+    command = [str(env.python), "-I", "-B", "-X", "utf8", "-c", RAW_CHILD, str(len(data))]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        env=worker_environment(),
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        stdin, stdout = child.stdin, child.stdout
+
+        def round_trip() -> float:
+            start = time.perf_counter()
+            left = data
+            while left:
+                left = left[stdin.write(left) :]  # unbuffered: one os.write
+            reply = stdout.read(len(REPLY))
+            took_s = time.perf_counter() - start
+            assert reply == REPLY
+            return took_s
+
+        yield round_trip
+        stdin.close()
+
+
+@contextmanager
+def asrbench_pipe(
+    stack: Stack, env: Env, audio: Samples, log: Path
+) -> Iterator[Callable[[], tuple[float, Shares]]]:
+    """A function that does one Worker.transcribe and returns its seconds and their shares."""
+    step = round(BLOCK_S * SAMPLE_RATE_HZ)
+    blocks = [audio[start : start + step] for start in range(0, len(audio), step)]
+    spec = WorkerSpec(
+        python=env.python,
+        env=env.folder,
+        worker=stack.worker_address,
+        options={},
+        transcribe_options={},
+        checkpoint=None,
+        device="cpu",
+    )
+    worker = Worker(spec, log)
+    try:
+        worker.load(TIMEOUT_S)
+
+        def round_trip() -> tuple[float, Shares]:
+            start = time.perf_counter()
+            result = worker.transcribe("audio", iter(blocks), len(audio), TIMEOUT_S, lambda _: None)
+            took_s = time.perf_counter() - start
+            assert result.text == REPLY.decode().strip()
+            return took_s, Shares(took_s - result.time_s, result.time_s, result.infer_s)
+
+        yield round_trip
+        worker.stop()
+    finally:
+        worker.close()
+
+
+def measure(
+    raw: Callable[[], float],
+    asrbench: Callable[[], tuple[float, Shares]],
+    pairs: int,
+    warm_up: int,
+) -> tuple[list[float], list[float], list[Shares]]:
+    """Times of raw, asrbench, raw, asrbench, …; the first warm_up pairs are thrown away."""
+    raw_s: list[float] = []
+    asrbench_s: list[float] = []
+    shares: list[Shares] = []
+    for _ in range(warm_up + pairs):
+        raw_s.append(raw())
+        took_s, parts = asrbench()
+        asrbench_s.append(took_s)
+        shares.append(parts)
+    return raw_s[warm_up:], asrbench_s[warm_up:], shares[warm_up:]
+
+
+def crc_seconds(audio: Samples) -> float:
+    """One CRC-32 over all bytes; the round trip has one on each side, partly at the same time."""
+    times_s = []
+    for _ in range(20):
+        start = time.perf_counter()
+        zlib.crc32(memoryview(audio.data).cast("B"))
+        times_s.append(time.perf_counter() - start)
+    return statistics.median(times_s)
+
+
+def ms(seconds: float) -> str:
+    """Aligned milliseconds."""
+    return f"{seconds * 1000:8.3f} ms"
+
+
+def quartiles(times_s: list[float]) -> str:
+    """Median and the middle half of the times."""
+    low, middle, high = statistics.quantiles(times_s, n=4)
+    return f"{ms(middle)}   (middle half {low * 1000:.3f} … {high * 1000:.3f})"
+
+
+def print_result(
+    audio: Samples, raw_s: list[float], asrbench_s: list[float], shares: list[Shares]
+) -> None:
+    """Both medians, both ratios, the goal, and where the time goes."""
+    ratio = statistics.median(asrbench_s) / statistics.median(raw_s)
+    paired = statistics.median(a / r for a, r in zip(asrbench_s, raw_s, strict=True))
+    print(f"round trip of {AUDIO_S} s of audio, {audio.nbytes:,} bytes, {len(raw_s)} pairs")
+    print("raw       os.write → readinto one preallocated buffer → a short line back")
+    print("asrbench  Worker.transcribe → frames with CRC → host → a worker that returns a constant")
+    print(f"raw       {quartiles(raw_s)}")
+    print(f"asrbench  {quartiles(asrbench_s)}")
+    print(f"ratio of medians        {ratio:5.2f}")
+    print(f"median of paired ratios {paired:5.2f}")
+    print(f"goal: under {GOAL:g}x — {'yes' if ratio < GOAL else 'no'}")
+    print("where asrbench's time goes (medians)")
+    print(f"  handing over {ms(statistics.median(s.hand_over_s for s in shares))}")
+    print(f"  answer       {ms(statistics.median(s.answer_s for s in shares))}")
+    print(f"  in worker    {ms(statistics.median(s.infer_s for s in shares))}   (of the answer)")
+    print(f"  one CRC-32   {ms(crc_seconds(audio))}   (of all bytes; done once on each side)")
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=200, help="timed pairs (default 200)")
+    parser.add_argument("--warm-up", type=int, default=20, help="pairs left out (default 20)")
+    arguments = parser.parse_args()
+    audio = np.random.default_rng(0).uniform(-1, 1, AUDIO_S * SAMPLE_RATE_HZ).astype(np.float32)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        stack = write_stack(folder)
+        with (
+            built_env(stack) as env,
+            raw_pipe(env, audio) as raw,
+            asrbench_pipe(stack, env, audio, folder / "worker.log") as asrbench,
+        ):
+            times = measure(raw, asrbench, arguments.pairs, arguments.warm_up)
+    print_result(audio, *times)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
