@@ -85,7 +85,7 @@ def test_what_a_worker_prints_lands_in_its_log(run, clips):
 
 
 def test_a_flood_on_stderr_neither_blocks_the_worker_nor_fills_the_disk(run, clips):
-    done, rows, folder = run(clips("flood"))
+    _, rows, folder = run(clips("flood"))
     assert rows["flood"]["Outcome"] == "ok"
     assert (folder / "logs" / "puppet.log").stat().st_size < 17 << 20
 

@@ -82,8 +82,9 @@ def check(ctx: click.Context, stack: str, stacks: tuple[Path, ...]) -> None:
     Exit code 0 when it does, 3 when it does not or is not built.
     """
     from orchestrator import paths
-    from orchestrator.environments.build import choose_accelerator, find_env, prove_env
+    from orchestrator.environments.build import choose_accelerator, prove_env
     from orchestrator.environments.lock import read_lock
+    from orchestrator.environments.store import find_env
     from orchestrator.stacks import find_stack, load_stacks
 
     found = find_stack(load_stacks(stacks), stack)
@@ -117,7 +118,7 @@ def lock(stack: str, stacks: tuple[Path, ...]) -> None:
 @stacks_option
 def remove(stack: str, stacks: tuple[Path, ...]) -> None:
     """Delete all envs of STACK, also those of older locks. Lock and checkpoints stay."""
-    from orchestrator.environments.build import list_envs, remove_env
+    from orchestrator.environments.store import list_envs, remove_env
     from orchestrator.errors import unknown_name
     from orchestrator.stacks import load_stacks
 

@@ -1,28 +1,31 @@
 """Building an env: from the lock into a temporary folder, proved from inside, then renamed.
 
-The folder's name holds a hash of what went in, so an env is never changed, only replaced, and is
-whole or absent. One env's build touches no other.
+So an env is whole or absent, a failed rebuild leaves the old one working, and one env's build
+touches no other.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import hashlib
 import json
 import os
-import platform
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-
-import filelock
 
 from orchestrator import paths
 from orchestrator.environments.lock import Lock, allowed_minors, make_lock, read_lock
+from orchestrator.environments.store import (
+    MARKER,
+    Env,
+    Say,
+    delete,
+    find_env,
+    folder_name,
+    hold_env,
+    read_env,
+    rename,
+)
 from orchestrator.environments.uv import run_uv, uv_version
 from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
@@ -30,29 +33,7 @@ from orchestrator.stacks import Accelerator, Stack
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.worker import Worker, WorkerSpec
 
-MARKER = "asrbench-env.json"
 PROOF_TIMEOUT_S = 300.0  # a first import of a large stack reads it from a cold disk
-WAIT_FOR_BUILDER_S = 3600.0
-RENAME_TRIES = 10  # antivirus programs hold fresh files for a moment on Windows
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Env:
-    """A virtualenv that was proved."""
-
-    folder: Path
-    stack: str
-    accelerator: str
-    python_version: str
-    lock_sha256: str
-    build_s: float
-
-    @property
-    def python(self) -> Path:
-        """Its interpreter; on Windows a launcher for it."""
-        return venv_python(self.folder)
 
 
 def choose_accelerator(stack: Stack) -> Accelerator:
@@ -78,45 +59,6 @@ def rebuild_env(stack: Stack, accelerator: Accelerator, say: Say) -> Env:
     """Build the env anew; the old one serves until the new one is proved."""
     lock = _ensure_lock(stack, accelerator, say)
     return _build(stack, accelerator, lock, say, replace=True)
-
-
-def find_env(stack: Stack, accelerator: str, lock: Lock) -> Env | None:
-    """The built env for this lock, without starting anything."""
-    for minor in _preferred_minors(stack):
-        env = read_env(paths.envs_home() / _folder_name(stack, accelerator, lock, minor))
-        if env:
-            return env
-    return None
-
-
-def read_env(folder: Path) -> Env | None:
-    """What an env's marker says; None where there is no whole env."""
-    try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        return Env(
-            folder=folder,
-            stack=marker["stack"],
-            accelerator=marker["accelerator"],
-            python_version=marker["python"],
-            lock_sha256=marker["lock_sha256"],
-            build_s=marker["build_s"],
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def list_envs() -> list[Env]:
-    """All built envs, also those of older locks."""
-    found = (read_env(marker.parent) for marker in paths.envs_home().glob(f"*/{MARKER}"))
-    return sorted((env for env in found if env), key=lambda env: env.folder.name)
-
-
-def remove_env(env: Env) -> None:
-    """Delete an env, at once from the point of view of others."""
-    with _lock(env.folder.name, lambda _: None):
-        doomed = env.folder.with_name(f".old-{env.folder.name}-{os.getpid()}")
-        _rename(env.folder, doomed)
-        _delete(doomed)
 
 
 def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> None:
@@ -168,20 +110,20 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
     except OSError as error:
         raise EnvError(f"cannot write to {home}: {error.strerror}; set ASRBENCH_HOME") from error
     python, minor = _find_python(stack, home, log)
-    name = _folder_name(stack, accelerator, lock, minor)
-    with _lock(name, say):
+    name = folder_name(stack, accelerator, lock, minor)
+    with hold_env(name, say):
         env = read_env(home / name)
         if env and not replace:  # another process built it while we waited
             return env
         say(f"{stack.name}: building its env for {accelerator}")
         for abandoned in [*home.glob(f".new-{name}-*"), *home.glob(f".old-{name}-*")]:
-            _delete(abandoned)
+            delete(abandoned)
         fresh = home / f".new-{name}-{os.getpid()}"
         try:
             build_s = _install(stack, accelerator, lock, python, fresh, log)
             _put_in_place(fresh, home / name)
         finally:
-            _delete(fresh)
+            delete(fresh)
     env = read_env(home / name)
     assert env is not None
     say(f"{stack.name}: env is ready after {build_s:.1f} s")
@@ -227,14 +169,14 @@ def _install(
 def _put_in_place(fresh: Path, place: Path) -> None:
     old = place.with_name(f".old-{place.name}-{os.getpid()}")
     if place.exists():
-        _rename(place, old)
+        rename(place, old)
     try:
-        _rename(fresh, place)
+        rename(fresh, place)
     except BaseException:
         if old.exists():
-            _rename(old, place)
+            rename(old, place)
         raise
-    _delete(old)
+    delete(old)
 
 
 def _find_python(stack: Stack, home: Path, log: Path) -> tuple[str, int]:
@@ -258,58 +200,9 @@ def _find_python(stack: Stack, home: Path, log: Path) -> tuple[str, int]:
     raise EnvError(what) from last
 
 
-def _preferred_minors(stack: Stack) -> list[int]:
-    minors = allowed_minors(stack)
-    own = sys.version_info.minor
-    return [own] if own in minors else minors[::-1]
-
-
-def _folder_name(stack: Stack, accelerator: str, lock: Lock, minor: int) -> str:
-    machine = f"{sys.platform}-{platform.machine()}"
-    went_in = "\n".join([str(stack.folder), lock.sha256, f"3.{minor}", uv_version(), machine])
-    return f"{stack.name}-{accelerator}-{hashlib.sha256(went_in.encode()).hexdigest()[:12]}"
-
-
 def _python_version(folder: Path) -> str:
     for line in (folder / "pyvenv.cfg").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition("=")
         if key.strip() in ("version_info", "version"):
             return value.strip()
     return "unknown"
-
-
-@contextlib.contextmanager
-def _lock(name: str, say: Say) -> Iterator[None]:
-    """Only one process builds or removes an env. uv's own lock gives up after a time."""
-    folder = paths.envs_home() / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        say(f"{name}: another asrbench is building it; waiting")
-        try:
-            lock.acquire(timeout=WAIT_FOR_BUILDER_S)
-        except filelock.Timeout:
-            raise EnvError(f"{name}: another asrbench has been building it for an hour") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _rename(source: Path, target: Path) -> None:
-    for attempt in range(RENAME_TRIES):
-        try:
-            source.rename(target)
-            return
-        except PermissionError as error:
-            if attempt == RENAME_TRIES - 1:
-                raise EnvError(
-                    f"cannot rename {source} to {target.name}: {error.strerror}; is it in use?"
-                ) from error
-            time.sleep(0.1 * (attempt + 1))
-
-
-def _delete(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

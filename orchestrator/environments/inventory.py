@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.environments.build import Env, choose_accelerator, find_env, list_envs
+from orchestrator.environments.build import choose_accelerator
 from orchestrator.environments.lock import read_lock
+from orchestrator.environments.store import Env, find_env, list_envs
 from orchestrator.errors import AsrbenchError
 from orchestrator.stacks import Stack
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK, EXIT_SOME_FAILED
+from orchestrator.journal import read_journal
 from orchestrator.reports.csv_files import write_results, write_summary
 from orchestrator.reports.rows import Row, replay, rows_of
 from orchestrator.reports.summary import ModelSummary, signature, summarise
-from orchestrator.run.journal import read_journal
 
 
 @dataclass(frozen=True)

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import paths
 from orchestrator.audio import DecodedFacts, Samples, decode
-from orchestrator.checkpoints import Checkpoint
-from orchestrator.environments.build import Env, choose_accelerator, ensure_env
+from orchestrator.environments.build import choose_accelerator, ensure_env
+from orchestrator.environments.store import Env
 from orchestrator.errors import AsrbenchError, AudioError
-from orchestrator.run.journal import Journal
+from orchestrator.journal import Journal
+from orchestrator.run.jobs import ModelJob, model_key
 from orchestrator.run.options import RunOptions
 from orchestrator.snippets import Snippet
-from orchestrator.stacks import Model, Stack
+from orchestrator.stacks import Model
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.worker import Worker, WorkerSpec
 from orchestrator.views import View
-from schemas.messages import PROTOCOL, SAMPLE_RATE_HZ
+from schemas.messages import SAMPLE_RATE_HZ
 from schemas.records import Attempt, LoadTimes, ModelFailed, ModelStarted, Outcome, Phase
 
 Done = Callable[[str, str, Snippet], bool]  # (model, key, snippet) → an attempt holds
-
-
-@dataclass(frozen=True)
-class ModelJob:
-    """A model to run, with all that was found out about it beforehand."""
-
-    stack: Stack
-    model: Model
-    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True)
@@ -237,26 +226,6 @@ class _Turn:
         if self._loaded:
             self._loaded.worker.close()
             self._loaded = None
-
-
-def model_key(job: ModelJob, env: Env) -> str:
-    """Hash of everything but the snippet that could change an answer."""
-    model = job.model
-    went_in = [
-        model.name,
-        str(job.checkpoint.path) if job.checkpoint.path else None,
-        model.checkpoint,
-        model.revision,
-        model.options,
-        model.transcribe_options,
-        env.accelerator,
-        env.lock_sha256,
-        env.python_version,
-        job.stack.worker_sha256,
-        hashlib.sha256(paths.HOST.read_bytes()).hexdigest(),
-        PROTOCOL,
-    ]
-    return hashlib.sha256(json.dumps(went_in, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _blocks(snippet: Snippet, facts: DecodedFacts) -> Iterator[Samples]:

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from orchestrator import machine
 from orchestrator.checkpoints import find_checkpoint
 from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
+from orchestrator.journal import Journal, read_journal
 from orchestrator.reports.report import Report, make_report
 from orchestrator.reports.rows import RunState, replay
 from orchestrator.run import folder as run_folder
-from orchestrator.run.journal import Journal, read_journal
-from orchestrator.run.loop import Done, ModelJob, Recorder, now, run_model
+from orchestrator.run.jobs import ModelJob
+from orchestrator.run.loop import Done, Recorder, now, run_model
 from orchestrator.run.options import RunOptions
 from orchestrator.snippets import Snippet, find_snippets, set_sha256
 from orchestrator.stacks import Stack, find_model, load_stacks

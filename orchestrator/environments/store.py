@@ -1,0 +1,142 @@
+"""The built envs on disk: how they are named, found, locked and removed.
+
+An env's name holds a hash of what went into it, so an env is never changed, only replaced; its
+marker is written last, so a folder with a marker is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from orchestrator import paths
+from orchestrator.environments.lock import Lock, allowed_minors
+from orchestrator.environments.uv import uv_version
+from orchestrator.errors import EnvError
+from orchestrator.platforms import venv_python
+from orchestrator.stacks import Stack
+
+MARKER = "asrbench-env.json"
+WAIT_FOR_BUILDER_S = 3600.0
+RENAME_TRIES = 10  # antivirus programs hold fresh files for a moment on Windows
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Env:
+    """A virtualenv that was proved."""
+
+    folder: Path
+    stack: str
+    accelerator: str
+    python_version: str
+    lock_sha256: str
+    build_s: float
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter; on Windows a launcher for it."""
+        return venv_python(self.folder)
+
+
+def find_env(stack: Stack, accelerator: str, lock: Lock) -> Env | None:
+    """The built env for this lock, without starting anything."""
+    for minor in _preferred_minors(stack):
+        env = read_env(paths.envs_home() / folder_name(stack, accelerator, lock, minor))
+        if env:
+            return env
+    return None
+
+
+def read_env(folder: Path) -> Env | None:
+    """What an env's marker says; None where there is no whole env."""
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return Env(
+            folder=folder,
+            stack=marker["stack"],
+            accelerator=marker["accelerator"],
+            python_version=marker["python"],
+            lock_sha256=marker["lock_sha256"],
+            build_s=marker["build_s"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def list_envs() -> list[Env]:
+    """All built envs, also those of older locks."""
+    found = (read_env(marker.parent) for marker in paths.envs_home().glob(f"*/{MARKER}"))
+    return sorted((env for env in found if env), key=lambda env: env.folder.name)
+
+
+def remove_env(env: Env) -> None:
+    """Delete an env, at once from the point of view of others."""
+    with hold_env(env.folder.name, lambda _: None):
+        doomed = env.folder.with_name(f".old-{env.folder.name}-{os.getpid()}")
+        rename(env.folder, doomed)
+        delete(doomed)
+
+
+def _preferred_minors(stack: Stack) -> list[int]:
+    minors = allowed_minors(stack)
+    own = sys.version_info.minor
+    return [own] if own in minors else minors[::-1]
+
+
+def folder_name(stack: Stack, accelerator: str, lock: Lock, minor: int) -> str:
+    """An env's name, by what goes in: stack, accelerator, lock, Python, uv, machine."""
+    machine = f"{sys.platform}-{platform.machine()}"
+    went_in = "\n".join([str(stack.folder), lock.sha256, f"3.{minor}", uv_version(), machine])
+    return f"{stack.name}-{accelerator}-{hashlib.sha256(went_in.encode()).hexdigest()[:12]}"
+
+
+@contextlib.contextmanager
+def hold_env(name: str, say: Say) -> Iterator[None]:
+    """Only one process builds or removes an env. uv's own lock gives up after a time."""
+    folder = paths.envs_home() / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        say(f"{name}: another asrbench is building it; waiting")
+        try:
+            lock.acquire(timeout=WAIT_FOR_BUILDER_S)
+        except filelock.Timeout:
+            raise EnvError(f"{name}: another asrbench has been building it for an hour") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a folder; EnvError if something keeps it from being renamed."""
+    for attempt in range(RENAME_TRIES):
+        try:
+            source.rename(target)
+            return
+        except PermissionError as error:
+            if attempt == RENAME_TRIES - 1:
+                raise EnvError(
+                    f"cannot rename {source} to {target.name}: {error.strerror}; is it in use?"
+                ) from error
+            time.sleep(0.1 * (attempt + 1))
+
+
+def delete(folder: Path) -> None:
+    """Delete a folder as far as it can be deleted; what stays is in nobody's way."""
+    shutil.rmtree(folder, ignore_errors=True)

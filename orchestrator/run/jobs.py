@@ -1,0 +1,42 @@
+"""What there is to do for one model, and what its answers depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from orchestrator import paths
+from orchestrator.checkpoints import Checkpoint
+from orchestrator.environments.store import Env
+from orchestrator.stacks import Model, Stack
+from schemas.messages import PROTOCOL
+
+
+@dataclass(frozen=True)
+class ModelJob:
+    """A model to run, with all that was found out about it beforehand."""
+
+    stack: Stack
+    model: Model
+    checkpoint: Checkpoint
+
+
+def model_key(job: ModelJob, env: Env) -> str:
+    """Hash of everything but the snippet that could change an answer."""
+    model = job.model
+    went_in = [
+        model.name,
+        str(job.checkpoint.path) if job.checkpoint.path else None,
+        model.checkpoint,
+        model.revision,
+        model.options,
+        model.transcribe_options,
+        env.accelerator,
+        env.lock_sha256,
+        env.python_version,
+        job.stack.worker_sha256,
+        hashlib.sha256(paths.HOST.read_bytes()).hexdigest(),
+        PROTOCOL,
+    ]
+    return hashlib.sha256(json.dumps(went_in, sort_keys=True, default=str).encode()).hexdigest()
