@@ -28,6 +28,10 @@ class AsrbenchError(Exception):
 
     exit_code = EXIT_NOTHING_RAN
 
+    def __init__(self, message: str) -> None:
+        # a file name that is not UTF-8 must not keep the message out of the journal
+        super().__init__(message.encode("utf-8", "backslashreplace").decode("utf-8"))
+
 
 class UsageError(AsrbenchError):
     """What was asked for does not exist or does not fit."""

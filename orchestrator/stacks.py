@@ -215,7 +215,9 @@ def _check_model_names(stacks: Iterable[Stack]) -> None:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    # a misspelt key also makes the right one missing; the misspelling is the cause
+    problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = ", ".join(

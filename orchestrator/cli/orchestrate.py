@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import ValidationError
 
 from orchestrator import paths
 from orchestrator.cli.shared import json_option, results_option, stacks_option
@@ -134,7 +135,12 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         chosen["stacks"] = given["stacks"]
     if given["checkpoints"]:
         chosen["checkpoints"] = dict(_checkpoint(text) for text in given["checkpoints"])
-    return RunOptions(**chosen)
+    try:
+        return RunOptions(**chosen)
+    except ValidationError as error:  # what click lets pass: nan
+        problem = error.errors(include_url=False)[0]
+        option = str(problem["loc"][0]).removesuffix("_s").replace("_", "-")
+        raise UsageError(f"--{option}: {problem['msg']}") from error
 
 
 def _checkpoint(text: str) -> tuple[str, Path]:

@@ -14,7 +14,8 @@ from orchestrator import paths
 from orchestrator.errors import EnvError
 
 TIMEOUT_S = 3600.0  # several GB over a slow line
-TAIL_LINES = 20
+HEAD_LINES = 6  # what went wrong
+TAIL_LINES = 14  # and why, when uv tells it at length
 
 # what would make uv look at another environment than the one it is told to
 _LEAKS = (
@@ -53,8 +54,10 @@ def run_uv(arguments: Sequence[str], folder: Path, log: Path, what: str) -> str:
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ uv {' '.join(arguments)}\n{done.stderr}{done.stdout}")
     if done.returncode:
-        tail = "\n".join(done.stderr.strip().splitlines()[-TAIL_LINES:])
-        raise EnvError(f"{what} (uv's status {done.returncode}; full log: {log}):", tail)
+        said = done.stderr.strip().splitlines()
+        if len(said) > HEAD_LINES + TAIL_LINES:
+            said = [*said[:HEAD_LINES], "…", *said[-TAIL_LINES:]]
+        raise EnvError(f"{what} (uv's status {done.returncode}; log: {log}):", "\n".join(said))
     return done.stdout
 
 

@@ -1,0 +1,148 @@
+"""Wrong input: a clear error that names the thing and says what to do, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import STACKS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["orchestrat"], "did you mean 'orchestrate'?"),
+        (["orchestrate", "--models", "pocketsphynx"], "did you mean 'pocketsphinx'?"),
+        (["orchestrate", "--models", ","], "--models names no model"),
+        (["orchestrate", "--snippets", "no/such/folder"], "there is no such folder or manifest"),
+        (["orchestrate", "--stacks", "no/such/folder"], "there is no such folder"),
+        (["orchestrate", "--resume", "never"], "unknown run 'never'"),
+        (["orchestrate", "--timeout", "0"], "0.0 is not in the range"),
+        (["orchestrate", "--timeout", "nan"], "--timeout"),
+        (["orchestrate", "--max-crashes", "0"], "--max-crashes"),
+        (["orchestrate", "--checkpoint", "pocketsphinx"], "expected MODEL=PATH"),
+        (["orchestrate", "--checkpoint", "pocketsphinks=x"], "did you mean 'pocketsphinx'?"),
+        (["orchestrate", "--bogus"], "No such option"),
+        (["env", "build", "pocketsfinx"], "did you mean 'pocketsphinx'?"),
+        (["env", "remove", "nothing"], "unknown stack 'nothing'"),
+        (["report", "never"], "unknown run 'never'"),
+        (["snippets", "check", "no/such/folder"], "there is no such folder or manifest"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_a_sentence(asrbench, tmp_path, arguments, words):
+    done = asrbench(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(STACKS.parent.parent)})
+    assert done.code == 2, done.out + done.err
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_that_cannot_be_written_are_said_before_any_model_runs(
+    asrbench, puppet_env, clips, tmp_path
+):
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file, not a folder", encoding="utf-8")
+    done = asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", clips("say"),
+        "--results", blocked / "r",
+    )  # fmt: skip
+    assert done.code == 2
+    assert "cannot write to" in done.err
+    assert "--results" in done.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_and_costs_no_recorded_result(asrbench, puppet_env, clips, tmp_path):
+    results, folder = tmp_path / "r", clips("say", "raise")
+    arguments = ["--models", "puppet", "--stacks", STACKS, "--snippets", folder]
+    asrbench("orchestrate", *arguments, "--results", results)
+    run = (results / "latest").resolve()
+    before = (run / "journal.jsonl").read_bytes()
+    (run / "journal.jsonl").rename(tmp_path / "kept")
+    (run / "journal.jsonl").symlink_to("/dev/full")
+    done = asrbench("orchestrate", "--resume", "latest", "--results", results)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    (run / "journal.jsonl").unlink()
+    (tmp_path / "kept").rename(run / "journal.jsonl")
+    assert (run / "journal.jsonl").read_bytes() == before
+
+
+def test_a_damaged_journal_is_refused_with_its_line(asrbench, puppet_env, clips, tmp_path):
+    results = tmp_path / "r"
+    asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", clips("say"),
+        "--results", results,
+    )  # fmt: skip
+    journal = results / "latest" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], b'{"kind": "attempt"}\n', *lines[1:]]))
+    done = asrbench("report", "latest", "--results", results)
+    assert done.code == 2
+    assert "line 2 is damaged" in done.err
+
+
+def test_bad_recordings_cost_their_own_rows(asrbench, puppet_env, clips, tmp_path):
+    folder = clips("say", "dict")
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "empty.txt").write_text("words", encoding="utf-8")
+    (folder / "lonely.wav").write_bytes((folder / "00-say.wav").read_bytes())
+    (folder / "utf16.wav").write_bytes((folder / "00-say.wav").read_bytes())
+    (folder / "utf16.txt").write_text("words", encoding="utf-16")
+    done = asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", folder,
+        "--results", tmp_path / "r", "--json",
+    )  # fmt: skip
+    assert done.code == 1
+    rows = {row["snippet"]: row for row in done.json()["rows"]}
+    assert [name for name, row in rows.items() if row["outcome"] == "ok"] == ["00-say", "01-dict"]
+    assert "0 bytes" in rows["empty"]["error"]
+    assert "expected the spoken text in" in rows["lonely"]["error"]
+    assert "UTF-16" in rows["utf16"]["error"]
+    assert done.json()["summary"][0]["wer"] == 0.0
+
+
+def test_broken_audio_found_while_streaming_leaves_the_worker_usable(
+    asrbench, puppet_env, clips, tmp_path
+):
+    import numpy as np
+    import soundfile
+
+    folder = clips("say", "dict")
+    samples = np.full(16_000 * 10, 0.01, np.float32)
+    samples[16_000 * 9] = np.nan
+    soundfile.write(folder / "00b-nan.wav", samples, 16_000, subtype="FLOAT")
+    soundfile.write(folder / "00c-silent.wav", np.zeros(16_000), 16_000)
+    for name in ("00b-nan", "00c-silent"):
+        (folder / f"{name}.txt").write_text("hello world", encoding="utf-8")
+    done = asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", folder,
+        "--results", tmp_path / "r", "--json",
+    )  # fmt: skip
+    rows = {row["snippet"]: row for row in done.json()["rows"]}
+    assert "not a number at 9.000 s" in rows["00b-nan"]["error"]
+    assert "is silent" in rows["00c-silent"]["error"]
+    assert {rows[name]["phase"] for name in ("00b-nan", "00c-silent")} == {"decode"}
+    assert rows["01-dict"]["outcome"] == "ok"
+    starts = [row["load_s"] for row in rows.values() if row["outcome"] == "ok"]
+    assert len(set(starts)) == 1  # one and the same worker throughout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX file names")
+def test_names_that_no_terminal_or_spreadsheet_likes_do_no_harm(
+    asrbench, puppet_env, clips, tmp_path
+):
+    folder = clips("say")
+    wav = (folder / "00-say.wav").read_bytes()
+    for name in (b"=cmd()", b"caf\xc3\xa9 \xff", b"red[red]\x1b[31m"):
+        for suffix, content in ((b".wav", wav), (b".txt", b"hello world")):
+            (folder / os.fsdecode(name + suffix)).write_bytes(content)
+    done = asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", folder,
+        "--results", tmp_path / "r",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "\x1b" not in done.out
+    assert "'=cmd()" in (tmp_path / "r" / "latest" / "results.csv").read_text(encoding="utf-8")
