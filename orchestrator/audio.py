@@ -6,6 +6,7 @@ AudioError here, because a wrong recording costs every model words that it never
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -104,9 +105,17 @@ def _open(path: Path) -> Any:
     if status.st_size == 0:
         raise AudioError(f"{path} is empty: 0 bytes; copy or download it again")
     try:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(_openable(path))
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be decoded: {_why_not(path, error)}") from error
+
+
+def _openable(path: Path) -> Path | bytes:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:  # POSIX names are bytes, and these are not UTF-8
+        return os.fsencode(path)
+    return path
 
 
 def _why_not(path: Path, error: Exception) -> str:
