@@ -29,10 +29,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ from orchestrator.environments.build import ensure_env
 from orchestrator.environments.store import Env, remove_env
 from orchestrator.stacks import Stack, read_stack
 from orchestrator.supervisor.environment import worker_environment
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.worker import Transcribed, Worker, WorkerSpec
 from schemas.messages import SAMPLE_RATE_HZ
 
 AUDIO_S = 30
@@ -89,13 +89,7 @@ while True:
 """
 
 
-@dataclass(frozen=True)
-class Shares:
-    """Parts of asrbench's round trip, by the clocks that the project has anyway."""
-
-    hand_over_s: float  # first byte → last byte written
-    answer_s: float  # last byte written → result
-    infer_s: float  # of that, the worker's own clock around transcribe()
+Trip = tuple[float, Transcribed]
 
 
 def write_stack(folder: Path) -> Stack:
@@ -140,8 +134,8 @@ def raw_pipe(env: Env, audio: Samples) -> Iterator[Callable[[], float]]:
 @contextmanager
 def asrbench_pipe(
     stack: Stack, env: Env, audio: Samples, log: Path
-) -> Iterator[Callable[[], tuple[float, Shares]]]:
-    """A function that does one Worker.transcribe and returns its seconds and their shares."""
+) -> Iterator[Callable[[], Trip]]:
+    """A function that does one Worker.transcribe and returns its seconds and its result."""
     step = round(BLOCK_S * SAMPLE_RATE_HZ)
     blocks = [audio[start : start + step] for start in range(0, len(audio), step)]
     spec = WorkerSpec(
@@ -157,12 +151,12 @@ def asrbench_pipe(
     try:
         worker.load(TIMEOUT_S)
 
-        def round_trip() -> tuple[float, Shares]:
+        def round_trip() -> Trip:
             start = time.perf_counter()
             result = worker.transcribe("audio", iter(blocks), len(audio), TIMEOUT_S, lambda _: None)
             took_s = time.perf_counter() - start
             assert result.text == REPLY.decode().strip()
-            return took_s, Shares(took_s - result.time_s, result.time_s, result.infer_s)
+            return took_s, result
 
         yield round_trip
         worker.stop()
@@ -171,63 +165,37 @@ def asrbench_pipe(
 
 
 def measure(
-    raw: Callable[[], float],
-    asrbench: Callable[[], tuple[float, Shares]],
-    pairs: int,
-    warm_up: int,
-) -> tuple[list[float], list[float], list[Shares]]:
-    """Times of raw, asrbench, raw, asrbench, …; the first warm_up pairs are thrown away."""
-    raw_s: list[float] = []
-    asrbench_s: list[float] = []
-    shares: list[Shares] = []
-    for _ in range(warm_up + pairs):
-        raw_s.append(raw())
-        took_s, parts = asrbench()
-        asrbench_s.append(took_s)
-        shares.append(parts)
-    return raw_s[warm_up:], asrbench_s[warm_up:], shares[warm_up:]
+    raw: Callable[[], float], asrbench: Callable[[], Trip], pairs: int, warm_up: int
+) -> list[tuple[float, Trip]]:
+    """Raw, asrbench, raw, asrbench, …; the first warm_up pairs are thrown away."""
+    return [(raw(), asrbench()) for _ in range(warm_up + pairs)][warm_up:]
 
 
 def crc_seconds(audio: Samples) -> float:
-    """One CRC-32 over all bytes; the round trip has one on each side, partly at the same time."""
-    times_s = []
-    for _ in range(20):
-        start = time.perf_counter()
-        zlib.crc32(memoryview(audio.data).cast("B"))
-        times_s.append(time.perf_counter() - start)
-    return statistics.median(times_s)
+    """One CRC-32 over all bytes."""
+    data = memoryview(audio.data).cast("B")
+    return statistics.median(timeit.repeat(lambda: zlib.crc32(data), repeat=20, number=1))
 
 
-def ms(seconds: float) -> str:
-    """Milliseconds."""
-    return f"{seconds * 1000:.3f} ms"
+def spread(times_s: list[float]) -> str:
+    """Median and the middle half."""
+    low, middle, high = (1000 * cut for cut in statistics.quantiles(times_s, n=4))
+    return f"{middle:.3f} ms (middle half {low:.3f} … {high:.3f})"
 
 
-def quartiles(times_s: list[float]) -> str:
-    """Median and the middle half of the times."""
-    low, middle, high = statistics.quantiles(times_s, n=4)
-    return f"{ms(middle)}   (middle half {low * 1000:.3f} … {high * 1000:.3f})"
-
-
-def print_result(
-    placement: str,
-    audio: Samples,
-    raw_s: list[float],
-    asrbench_s: list[float],
-    shares: list[Shares],
-) -> None:
+def print_result(placement: str, pairs: list[tuple[float, Trip]], crc_s: float) -> None:
     """Both medians, both ratios, the goal, and where the time goes."""
+    raw_s = [raw_s for raw_s, _ in pairs]
+    asrbench_s = [trip_s for _, (trip_s, _) in pairs]
     ratio = statistics.median(asrbench_s) / statistics.median(raw_s)
-    paired = statistics.median(a / r for a, r in zip(asrbench_s, raw_s, strict=True))
-    hand_over_s = statistics.median(share.hand_over_s for share in shares)
-    answer_s = statistics.median(share.answer_s for share in shares)
-    infer_s = statistics.median(share.infer_s for share in shares)
-    print(f"--- {placement}, {len(raw_s)} pairs")
-    print(f"raw       {quartiles(raw_s)}")
-    print(f"asrbench  {quartiles(asrbench_s)}")
-    print(f"          {ms(hand_over_s)} to hand over, {ms(answer_s)} for the answer,")
-    print(f"          {ms(infer_s)} of it in transcribe()")
-    print(f"one CRC-32 over all these bytes: {ms(crc_seconds(audio))}")
+    paired = statistics.median(trip_s / raw_s for raw_s, (trip_s, _) in pairs)
+    print(f"--- {placement}, {len(pairs)} pairs")
+    print(f"raw        {spread(raw_s)}")
+    print(f"asrbench   {spread(asrbench_s)}, of which:")
+    print(f"  hand over     {spread([trip_s - result.time_s for _, (trip_s, result) in pairs])}")
+    print(f"  answer        {spread([result.time_s for _, (_, result) in pairs])}")
+    print(f"  transcribe()  {spread([result.infer_s for _, (_, result) in pairs])}")
+    print(f"for comparison, one CRC-32 over the audio: {crc_s * 1000:.3f} ms")
     print(f"ratio of medians {ratio:.2f}, median of paired ratios {paired:.2f}")
     print(f"goal: under {GOAL:g}x — {'yes' if ratio < GOAL else 'no'}")
 
@@ -261,8 +229,8 @@ def main() -> int:
                     raw_pipe(env, audio) as raw,
                     asrbench_pipe(stack, env, audio, Path(name) / "worker.log") as asrbench,
                 ):
-                    times = measure(raw, asrbench, arguments.pairs, arguments.warm_up)
-                print_result(placement, audio, *times)
+                    pairs = measure(raw, asrbench, arguments.pairs, arguments.warm_up)
+                print_result(placement, pairs, crc_seconds(audio))
         finally:
             remove_env(env)  # no other run will have this temporary folder
     return 0

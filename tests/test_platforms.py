@@ -1,0 +1,396 @@
+"""Trees of real processes: found, measured, written to and killed to the last one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import runs
+
+from orchestrator import platforms
+from orchestrator.platforms import windows_job
+from orchestrator.platforms.sampling import Sample, Sampler
+from orchestrator.supervisor.exits import describe_exit
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+if sys.platform == "linux":
+    from orchestrator.platforms import cgroups, procfs
+
+LIMIT_S = 60
+SPAWN_SLEEPER = """
+import os, subprocess, sys, time
+p = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(p.pid, flush=True)
+"""
+ALLOCATE = """
+import sys, time
+print("ready", flush=True)
+sys.stdin.readline()
+block = bytearray(b"x" * 1) * (100 << 20)
+print("done", flush=True)
+time.sleep(600)
+"""
+FORKING = """
+import os, subprocess, sys, time
+def sleeper():
+    if os.fork() == 0:
+        time.sleep(600)
+sys.stdin.readline()
+if os.fork() == 0:
+    os.setsid()
+    for _ in range(20):
+        sleeper()
+    print("go", flush=True)
+    for _ in range(2000):
+        sleeper()
+        time.sleep(0.005)
+time.sleep(600)
+"""
+
+
+def until(condition):
+    """Wait for what must come."""
+    limit = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < limit, "waited for nothing"
+        time.sleep(0.01)
+
+
+def line_of(stream):
+    found = bytearray()
+    while not found.endswith(b"\n"):
+        byte = bytearray(1)
+        assert stream.readinto(memoryview(byte)), bytes(found)
+        found += byte
+    return found.decode().strip()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a tree of this source; closed at the end."""
+    trees = []
+
+    def go(source):
+        command = [sys.executable, "-I", "-c", source]
+        trees.append(platforms.spawn(command, dict(os.environ), tmp_path))
+        return trees[-1]
+
+    yield go
+    for tree in trees:
+        tree.close()
+
+
+@pytest.fixture(params=["with a cgroup", "without a cgroup"])
+def cgroup_or_not(request, monkeypatch):
+    """Linux both ways; other platforms have one way."""
+    if request.param == "without a cgroup":
+        if sys.platform != "linux":
+            pytest.skip("cgroups are Linux only")
+        monkeypatch.setattr(cgroups, "make_cgroup", lambda: None)
+    elif sys.platform == "linux":
+        _made().remove()
+    return request.param
+
+
+def _made():
+    made = cgroups.make_cgroup()
+    if made is None:
+        pytest.skip("this user cannot make a memory cgroup here")
+    return made
+
+
+V1 = "9:name=systemd:/\n4:cpu,memory:{path}\n0::/\n"
+V2 = "0::{path}\n"
+TREES = {  # name: (membership, mounts, delegating folders below the mount, expected candidates)
+    "v1": (V1, "/user/x", [("cgroup", "/", "mem", "rw,cpu,memory")], [], ["mem/user/x"]),
+    "v1 at its root": (V1, "/", [("cgroup", "/", "mem", "rw,memory")], [], ["mem"]),
+    "v1 in a container": (
+        V1, "/docker/0a1b", [("cgroup", "/docker/0a1b", "mem", "rw,memory")], [], ["mem"],
+    ),
+    "v1 deeper in a container": (
+        V1, "/docker/0a1b/in", [("cgroup", "/docker/0a1b", "mem", "rw,memory")], [], ["mem/in"],
+    ),
+    "v2 in a user session, where the parent delegates": (
+        V2, "/user.slice/app.slice/term.scope", [("cgroup2", "/", "uni", "rw,nsdelegate")],
+        ["user.slice/app.slice"], ["uni/user.slice/app.slice"],
+    ),
+    "v2 where our own delegates": (
+        V2, "/job", [("cgroup2", "/", "uni", "rw")], ["job"], ["uni/job"],
+    ),
+    "v2 at its root": (V2, "/", [("cgroup2", "/", "uni", "rw")], [""], ["uni"]),
+    "v2 that delegates nothing": (V2, "/system.slice/a", [("cgroup2", "/", "uni", "rw")], [], []),
+    "hybrid": (
+        V1, "/user/x",
+        [("cgroup2", "/", "uni", "rw"), ("cgroup", "/", "cpu", "rw,cpu"),
+         ("cgroup", "/", "mem", "rw,memory")], [], ["mem/user/x"],
+    ),
+    "none mounted": (V1, "/user/x", [("tmpfs", "/", "mem", "rw,memory")], [], []),
+}  # fmt: skip
+
+
+@linux_only
+@pytest.mark.parametrize("name", TREES)
+def test_candidates_are_found_in_every_kind_of_cgroup_tree(tmp_path, name):
+    membership, path, mounts, delegating, expected = TREES[name]
+    (tmp_path / "cgroup").write_text(membership.format(path=path), encoding="utf-8")
+    lines = [
+        f"{number} 23 0:{number} {root} {tmp_path}/{point} rw,relatime shared:9 - {kind} {kind} {options}\n"  # noqa: E501
+        for number, (kind, root, point, options) in enumerate(mounts, 30)
+    ]
+    (tmp_path / "mountinfo").write_text("".join(lines), encoding="utf-8")
+    for folder in delegating:
+        (tmp_path / "uni" / folder).mkdir(parents=True)
+        control = tmp_path / "uni" / folder / "cgroup.subtree_control"
+        control.write_text("cpu memory pids\n", encoding="ascii")
+    version = 2 if delegating else 1
+    found = cgroups._candidates(tmp_path)
+    assert found == [(version, tmp_path / folder) for folder in expected]
+
+
+@linux_only
+def test_without_proc_there_is_no_candidate(tmp_path):
+    assert cgroups._candidates(tmp_path) == []
+    assert cgroups.make_cgroup(tmp_path) is None
+
+
+@linux_only
+def test_a_folder_that_is_no_cgroup_is_left_as_it_was(tmp_path):
+    (tmp_path / "cgroup").write_text("4:memory:/\n", encoding="utf-8")
+    (tmp_path / "mem").mkdir()
+    mount = f"35 31 0:32 / {tmp_path}/mem rw - cgroup cgroup rw,memory\n"
+    (tmp_path / "mountinfo").write_text(mount, encoding="utf-8")
+    assert cgroups.make_cgroup(tmp_path) is None
+    assert list((tmp_path / "mem").iterdir()) == []
+
+
+@linux_only
+def test_a_cgroup_counts_what_its_processes_allocate():
+    cgroup = _made()
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", ALLOCATE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as child:
+        cgroup.add(child.pid)
+        assert cgroup.pids() == [child.pid]
+        assert line_of(child.stdout) == "ready"
+        before = cgroup.peak_bytes()
+        child.stdin.write(b"\n")
+        assert line_of(child.stdout) == "done"
+        assert 95 << 20 < cgroup.peak_bytes() - before < 110 << 20
+        sample = cgroup.look()
+        assert sample.anon_bytes > 100 << 20
+        assert sample.resident_bytes == sample.anon_bytes + sample.file_bytes
+        cgroup.kill()
+        assert child.wait(LIMIT_S) == -signal.SIGKILL
+    assert cgroup.pids() == []
+    cgroup.remove()
+    assert not cgroup.folder.exists()
+    assert cgroup.look() is None
+
+
+@linux_only
+def test_a_cgroup_kills_a_tree_that_forks_on_and_has_left_its_session():
+    cgroup = _made()
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", FORKING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as child:
+        cgroup.add(child.pid)
+        child.stdin.write(b"\n")
+        assert line_of(child.stdout) == "go"
+        pids = cgroup.pids()
+        assert len(pids) > 20
+        cgroup.kill()
+        assert cgroup.pids() == []
+        until(lambda: not any(runs(pid) for pid in pids))
+    cgroup.remove()
+    assert not cgroup.folder.exists()
+
+
+@linux_only
+def test_procfs_sees_a_child_and_its_child_until_they_are_gone(start):
+    tree = start(SPAWN_SLEEPER + "time.sleep(600)")
+    grandchild = int(line_of(tree.stdout))
+    assert procfs.tree_pids(tree.pid) == [tree.pid, grandchild]
+    until(lambda: procfs.look([grandchild]).resident_bytes > 1 << 20)
+    both, one = procfs.look([tree.pid, grandchild]), procfs.look([tree.pid])
+    assert set(both.high_water_bytes) == {tree.pid, grandchild}
+    assert both.resident_bytes > one.resident_bytes > 1 << 20
+    assert one.resident_bytes == one.anon_bytes + one.file_bytes
+    tree.kill()
+    assert procfs.tree_pids(tree.pid) == []
+    assert procfs.look([tree.pid]) is None
+
+
+@linux_only
+def test_procfs_counts_a_zombie_as_nothing():
+    with subprocess.Popen([sys.executable, "-I", "-c", ""]) as child:
+        until(lambda: not runs(child.pid))
+        assert procfs.look([child.pid]) is None
+
+
+def test_a_sampler_keeps_the_highest_values_and_stops():
+    samples = [
+        Sample(10, 3, None, {1: 7}),
+        None,
+        Sample(5, 4, 6, {1: 2, 2: 9}),
+        Sample(1, 1, 1, {}),
+    ]
+    looks = []
+
+    def look():
+        looks.append(1)
+        return samples[min(len(looks), len(samples)) - 1]
+
+    sampler = Sampler(look, 0.001)
+    until(lambda: len(looks) >= len(samples))
+    sampler.close()
+    assert "memory sampler" not in [thread.name for thread in threading.enumerate()]
+    peaks = sampler.peaks()
+    assert (peaks.resident_bytes, peaks.anon_bytes, peaks.file_bytes) == (10, 4, 6)
+    assert (peaks.processes, peaks.process_high_water_bytes) == (2, 9)
+
+
+def test_memory_rises_by_what_a_child_allocates(cgroup_or_not, start):
+    tree = start(ALLOCATE)
+    assert line_of(tree.stdout) == "ready"
+    before = tree.memory()
+    tree.write(memoryview(b"\n"), time.monotonic() + LIMIT_S)
+    assert line_of(tree.stdout) == "done"
+    after = tree.memory()
+    assert 90 << 20 < after.peak_bytes - before.peak_bytes < 110 << 20
+    assert after.method
+    tree.kill()
+    assert tree.memory() is None or tree.memory().peak_bytes >= after.peak_bytes
+
+
+def test_kill_ends_a_grandchild_in_another_session(cgroup_or_not, start):
+    tree = start(SPAWN_SLEEPER + "time.sleep(600)")
+    grandchild = int(line_of(tree.stdout))
+    assert runs(grandchild)
+    tree.kill()
+    until(lambda: not runs(grandchild))
+    assert tree.wait(LIMIT_S) is not None
+    tree.kill()  # harmless
+
+
+def test_close_ends_a_grandchild_whose_parent_died_before(cgroup_or_not, start, request):
+    if cgroup_or_not == "without a cgroup":
+        reason = "nothing remembers an orphan: LinuxProcessTree.kill asks for the dead pid's tree"
+        request.applymarker(pytest.mark.xfail(reason=reason))
+    tree = start(SPAWN_SLEEPER + "time.sleep(0.5); os._exit(3)")
+    grandchild = int(line_of(tree.stdout))
+    assert tree.wait(LIMIT_S) == 3
+    tree.close()
+    try:
+        limit = time.monotonic() + 2
+        while runs(grandchild) and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert not runs(grandchild)
+    finally:
+        if runs(grandchild):
+            os.kill(grandchild, signal.SIGTERM)
+
+
+def test_a_write_to_a_child_that_never_reads_ends_at_its_deadline(start):
+    tree = start("import time; time.sleep(600)")
+    with pytest.raises(TimeoutError):
+        tree.write(memoryview(bytes(4 << 20)), time.monotonic() + 0.2)
+
+
+def test_a_large_write_arrives_whole_although_the_child_reads_slowly(start):
+    source = "import sys, time; time.sleep(0.3); print(len(sys.stdin.buffer.read()), flush=True)"
+    tree = start(source)
+    tree.write(memoryview(bytes(3 << 20)), time.monotonic() + LIMIT_S)
+    tree.close_stdin()
+    assert line_of(tree.stdout) == str(3 << 20)
+
+
+def test_a_write_to_a_dead_child_is_an_os_error(start):
+    tree = start("")
+    assert tree.wait(LIMIT_S) == 0
+    with pytest.raises(OSError) as caught:
+        tree.write(memoryview(bytes(4 << 20)), time.monotonic() + LIMIT_S)
+    assert not isinstance(caught.value, TimeoutError)
+
+
+@linux_only
+def test_twenty_trees_leave_no_file_descriptor_thread_or_cgroup(cgroup_or_not, start, tmp_path):
+    def held():
+        places = [folder for _, folder in cgroups._candidates(Path("/proc/self"))]
+        left = [made for place in places for made in place.glob(f"asrbench-{os.getpid()}-*")]
+        return len(os.listdir("/proc/self/fd")), threading.active_count(), left  # noqa: PTH208
+
+    start("").close()
+    before = held()
+    for _ in range(20):
+        start("import time; time.sleep(600)").close()
+    for _ in range(3):
+        with pytest.raises(OSError, match="nothing here"):
+            platforms.spawn([str(tmp_path / "nothing here")], {}, tmp_path)
+    assert held() == before
+    assert before[2] == []
+
+
+def test_structures_of_windows_have_their_documented_size():
+    if ctypes.sizeof(ctypes.c_void_p) != 8:
+        pytest.skip("64-bit only")
+    assert ctypes.sizeof(windows_job.BasicLimits) == 64
+    assert ctypes.sizeof(windows_job.ExtendedLimits) == 144
+    assert windows_job.BasicLimits.LimitFlags.offset == 16
+    assert windows_job.ExtendedLimits.JobMemoryLimit.offset == 120
+
+
+def test_flags_of_windows_have_their_documented_values():
+    assert windows_job.EXTENDED_LIMIT_INFORMATION == 9
+    assert windows_job.KILL_ON_JOB_CLOSE == 0x00002000
+    assert windows_job.DIE_ON_UNHANDLED_EXCEPTION == 0x00000400
+    assert windows_job.NO_DIALOGS == 0x8003
+
+
+NEGATIVE = pytest.mark.xfail(reason="describe_exit takes each negative status for a signal")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "exited with status 0"),
+        (7, "exited with status 7"),
+        (0xC0000005, "ended with 0xc0000005 (access violation"),
+        (0xC0000135, "a DLL is missing"),
+        (0xC00001A5, "ended with 0xc00001a5"),
+        pytest.param(-1073741819, "ended with 0xc0000005 (access violation", marks=NEGATIVE),
+        (-1000, "killed by signal 1000"),
+    ],
+)
+def test_an_exit_status_is_said_in_words(status, words):
+    assert words in describe_exit(status)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_is_named(name):
+    with subprocess.Popen([sys.executable, "-I", "-c", "import time; time.sleep(600)"]) as child:
+        child.send_signal(getattr(signal, name))
+        assert describe_exit(child.wait(LIMIT_S)).startswith(f"killed by {name}")
+
+
+def test_latest_is_made_and_replaced(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "me").write_text(name, encoding="utf-8")
+        platforms.point_latest(tmp_path / "latest", tmp_path / name)
+        assert (tmp_path / "latest" / "me").read_text(encoding="utf-8") == name
+    assert (tmp_path / "first" / "me").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "latest", "second"]
