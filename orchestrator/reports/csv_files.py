@@ -9,7 +9,8 @@ from pathlib import Path
 
 from orchestrator.errors import RunFolderError
 from orchestrator.reports.rows import Row
-from orchestrator.reports.summary import ModelSummary
+from orchestrator.reports.summary import ModelSummary, signature
+from schemas.records import Plan
 
 Cell = str | int | float | None
 
@@ -33,9 +34,10 @@ def write_results(rows: Iterable[Row], file: Path) -> None:
     _write(file, RESULT_COLUMNS, (_result_cells(row) for row in rows))
 
 
-def write_summary(summaries: Sequence[ModelSummary], signature: str, file: Path) -> None:
-    """One line for each model, best first."""
-    _write(file, SUMMARY_COLUMNS, (_summary_cells(one, signature) for one in summaries))
+def write_summary(summaries: Sequence[ModelSummary], plan: Plan, file: Path) -> None:
+    """One line for each model, best first, each with its own signature."""
+    cells = (_summary_cells(one, signature(plan, [one])) for one in summaries)
+    _write(file, SUMMARY_COLUMNS, cells)
 
 
 def safe_cell(value: Cell) -> Cell:
@@ -108,7 +110,7 @@ def _attempt_cells(row: Row) -> dict[str, Cell]:
     return cells
 
 
-def _summary_cells(one: ModelSummary, signature: str) -> dict[str, Cell]:
+def _summary_cells(one: ModelSummary, own_signature: str) -> dict[str, Cell]:
     low, high = one.wer_interval or (None, None)
     return {
         "Model": one.model,
@@ -127,7 +129,7 @@ def _summary_cells(one: ModelSummary, signature: str) -> dict[str, Cell]:
         "Peak_RAM_Method": one.peak_method,
         "Device": one.device,
         "First_Error": one.first_error,
-        "Signature": signature,
+        "Signature": own_signature,
     }
 
 

@@ -51,7 +51,7 @@ def make_report(folder: Path) -> Report:
     summaries = summarise(rows)
     line = signature(state.plan, summaries)
     write_results(rows, folder / "results.csv")
-    write_summary(summaries, line, folder / "summary.csv")
+    write_summary(summaries, state.plan, folder / "summary.csv")
     return Report(folder, rows, summaries, line, content.torn)
 
 

@@ -21,14 +21,26 @@ def print_report(
 ) -> None:
     """Models by WER, then the errors, then the signature."""
     console.print(_summary_table(summaries))
-    errors = [row for row in rows if row.error]
-    for row in errors[:MAX_ERRORS_SHOWN]:
-        where = f"{row.model} · {printable(row.snippet.name)}"
-        head = Text(f"{where}: {row.outcome or 'not run'}", style="bold red")
-        console.print(head.append(f" {printable(row.error or '', 400)}", style="not bold default"))
+    errors = _grouped_errors(rows)
+    for line in errors[:MAX_ERRORS_SHOWN]:
+        console.print(line)
     if len(errors) > MAX_ERRORS_SHOWN:
         console.print(f"… and {len(errors) - MAX_ERRORS_SHOWN} more; see the Error column")
     console.print(Text(f"signature {signature}", style="dim"), soft_wrap=True)
+
+
+def _grouped_errors(rows: Sequence[Row]) -> list[Text]:
+    """One line for each different error of a model; all snippets of a failed model share one."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if row.error:
+            groups.setdefault((row.model, row.outcome, row.error), []).append(row.snippet.name)
+    lines = []
+    for (model, outcome, error), names in groups.items():
+        where = printable(names[0]) if len(names) == 1 else f"{len(names)} snippets"
+        head = Text(f"{model} · {where}: {outcome or 'not run'}", style="bold red")
+        lines.append(head.append(f" {printable(error, 400)}", style="not bold default"))
+    return lines
 
 
 def _summary_table(summaries: Sequence[ModelSummary]) -> Table:
@@ -48,7 +60,7 @@ def _summary_table(summaries: Sequence[ModelSummary]) -> Table:
             "-" if one.load_s is None else f"{one.load_s:.2f}",
             "-" if one.peak_bytes is None else f"{one.peak_bytes / 1e6:.0f}",
             f"{one.ok}/{one.snippets}",
-            Text(str(one.snippets - one.ok), style="red" if one.ok < one.snippets else ""),
+            Text(str(one.failed), style="red" if one.failed else ""),
         )
     return table
 

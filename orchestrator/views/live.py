@@ -16,7 +16,7 @@ from orchestrator.views.text import minutes, printable
 from schemas.records import Attempt, ModelFailed
 
 REFRESH_PER_S = 4  # each refresh takes a millisecond of the core that the worker does not use
-BAR_WIDTH = 24
+BAR_WIDTH = 14
 
 
 @dataclass
@@ -112,7 +112,7 @@ class LiveView:
             self._live = None
 
     def _draw(self) -> RenderableType:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("Model", no_wrap=True)
         for heading in ("Stage", "Snippets", "", "RTFx", "Errors", "Elapsed", "Left"):
             table.add_column(heading, no_wrap=True)
