@@ -11,20 +11,29 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.errors import SnippetsError
 from orchestrator.snippets import DEFAULT_LANGUAGE, Snippet, printable_name
 
 MAX_LINE_CHARS = 1 << 20
 
+
+def _encodable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("has a NUL in it")
+    text.encode("utf-8")  # UnicodeEncodeError, a ValueError, for half a surrogate pair
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Line(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    audio_filepath: str = Field(min_length=1)
-    text: str
+    audio_filepath: Text = Field(min_length=1)
+    text: Text
     duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     offset: Seconds = 0.0
     lang: str = Field(DEFAULT_LANGUAGE, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$")
@@ -33,7 +42,7 @@ class _Line(BaseModel):
 def read_manifest(file: Path) -> list[Snippet]:
     """The snippets of a manifest. Raises SnippetsError naming the first line that is wrong."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise SnippetsError(f"{file} is not UTF-8: {error.reason}; save it as UTF-8") from error
     except OSError as error:
@@ -53,14 +62,14 @@ def _line(file: Path, number: int, line: str) -> _Line:
         raise SnippetsError(f"{file}, line {number}: over {MAX_LINE_CHARS} characters")
     try:
         return _Line.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise SnippetsError(f"{file}, line {number} is not JSON: {error}") from error
-    except (ValidationError, RecursionError) as error:
-        if not isinstance(error, ValidationError):
-            raise SnippetsError(f"{file}, line {number} is nested too deeply") from error
+    except RecursionError as error:
+        raise SnippetsError(f"{file}, line {number} is nested too deeply") from error
+    except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in problem["loc"]) or "the line"
         raise SnippetsError(f"{file}, line {number}: {key}: {problem['msg']}") from error
+    except ValueError as error:  # also numbers of thousands of digits
+        raise SnippetsError(f"{file}, line {number} is not JSON: {error}") from error
 
 
 def _snippet(file: Path, line: _Line) -> Snippet:
@@ -71,8 +80,8 @@ def _snippet(file: Path, line: _Line) -> Snippet:
         below = audio.relative_to(audio.anchor)
     name = printable_name(below.with_suffix("") if below.suffix else below)
     if line.offset:  # several segments of one recording have names of their own
-        end = "" if line.duration is None else f"{line.offset + line.duration:g}"
-        name += f"@{line.offset:g}-{end}"
+        end = "" if line.duration is None else _seconds(line.offset + line.duration)
+        name += f"@{_seconds(line.offset)}-{end}"
     return Snippet(
         name=name,
         audio=audio,
@@ -81,3 +90,7 @@ def _snippet(file: Path, line: _Line) -> Snippet:
         offset_s=line.offset,
         segment_s=line.duration,
     )
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")

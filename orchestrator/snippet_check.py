@@ -66,6 +66,8 @@ def _check_one(snippet: Snippet, checked: Checked) -> None:
 def _lonely_texts(root: Path) -> list[str]:
     lonely = []
     for text in sorted(root.rglob("*.txt")):
+        if any(part.startswith(".") for part in text.relative_to(root).parts):
+            continue
         stem = text.name.removesuffix(".txt").removesuffix(".clean")
         if not any(
             sibling.suffix.lower() in AUDIO_SUFFIXES and sibling.stem == stem

@@ -7,7 +7,9 @@ makes the whole set unusable raises.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,7 +20,6 @@ from orchestrator.errors import AudioError, SnippetsError
 
 DEFAULT_LANGUAGE = "en"
 MAX_REFERENCE_BYTES = 1 << 20
-ROUNDING_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ def collect_snippets(path: Path) -> list[Snippet]:
 
 def set_sha256(snippets: Iterable[Snippet]) -> str:
     """Identity of a snippet set: recordings and references, in any order."""
-    parts = sorted(f"{s.name}\0{s.sha256}\0{s.reference}\0{s.clean_reference}" for s in snippets)
+    parts = sorted(
+        json.dumps([s.name, s.sha256, s.reference, s.clean_reference, s.language]) for s in snippets
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -84,6 +87,8 @@ def printable_name(path: Path) -> str:
 def read_reference(file: Path) -> str:
     """The text of a reference file. Raises SnippetsError if it is missing or not UTF-8."""
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # opening a FIFO would wait for ever
+            raise SnippetsError(f"{file} is not a regular file")
         with file.open("rb") as stream:
             raw = stream.read(MAX_REFERENCE_BYTES + 1)
     except FileNotFoundError:
@@ -93,11 +98,14 @@ def read_reference(file: Path) -> str:
     if len(raw) > MAX_REFERENCE_BYTES:
         raise SnippetsError(f"{file} is over {MAX_REFERENCE_BYTES} bytes: is it a reference?")
     try:
-        return raw.decode("utf-8-sig").strip()
+        text = raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         is_utf16 = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
         found = "UTF-16" if is_utf16 else f"not UTF-8 (byte {error.start})"
         raise SnippetsError(f"{file} is {found}; save it as UTF-8") from None
+    if "\0" in text:
+        raise SnippetsError(f"{file} has NUL bytes: UTF-16 or no text; save it as UTF-8")
+    return text
 
 
 def _audio_files(root: Path) -> list[Path]:
@@ -148,7 +156,7 @@ def _inspected(snippet: Snippet) -> Snippet:
         return replace(snippet, error=str(error))
     rest_s = None if info.duration_s is None else max(0.0, info.duration_s - snippet.offset_s)
     segment_s = snippet.segment_s
-    if segment_s is not None and rest_s is not None and abs(rest_s - segment_s) < ROUNDING_S:
+    if segment_s is not None and rest_s is not None and abs(rest_s - segment_s) < audio.ROUNDING_S:
         segment_s = None  # a manifest's rounded duration must not cut the last samples off
     digest.update(f"{snippet.offset_s}:{segment_s}".encode())
     return replace(

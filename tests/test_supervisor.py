@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import ROOT, STACKS, runs
 
@@ -149,6 +150,27 @@ def test_a_reply_before_a_death_is_still_received(channel):
     assert (fault.outcome, fault.message) == ("crashed", "worker exited with status 0")
 
 
+ORPHAN = """
+if os.fork() == 0:
+    os.setsid(); time.sleep(0.4); send(m.Imported(0.5)); time.sleep(600)
+os._exit(3)
+"""
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="os.fork")
+
+
+@posix_only
+def test_what_comes_shortly_after_a_death_is_still_received(channel):
+    assert channel(ORPHAN).receive(soon()).reply == messages.Imported(0.5)
+
+
+@posix_only
+@pytest.mark.xfail(reason="receive() forgets the exit that it saw before the last reply")
+def test_a_death_is_told_after_the_last_reply_although_an_orphan_holds_the_pipe(channel):
+    opened = channel(ORPHAN)
+    opened.receive(soon())
+    assert fault_of(opened.receive, soon(3)).outcome == "crashed"
+
+
 def test_a_request_to_a_dead_worker_tells_how_it_died(channel):
     opened = channel("os._exit(9)")
     assert opened.tree.wait(LIMIT_S) == 9
@@ -232,6 +254,21 @@ def test_a_failure_leaves_the_worker_alive_for_the_next_snippet(worker):
     assert transcribe(one).text == "hello"
 
 
+def test_a_broken_recording_is_cancelled_in_so_many_words(worker):
+    refuse = "if read()[0] != {'snippet': 'a', 'kind': 'cancel'}: os._exit(5)"
+    one = worker(f"start(); hear()\n{refuse}\nhear(); text('b')")
+    one.load(LIMIT_S)
+
+    def broken():
+        yield np.zeros(4, np.float32)
+        yield np.zeros(4, np.float32)
+        raise AudioError("ends early")
+
+    with pytest.raises(AudioError, match="ends early"):
+        transcribe(one, "a", broken())
+    assert transcribe(one, "b").text == "hello"
+
+
 def test_an_interpreter_that_is_not_there_is_a_fault(tmp_path):
     spec = WorkerSpec(tmp_path / "python", tmp_path, "worker", {}, {}, None, "cpu")
     fault = fault_of(Worker, spec, tmp_path / "log.txt")
@@ -241,24 +278,16 @@ def test_an_interpreter_that_is_not_there_is_a_fault(tmp_path):
 
 @pytest.mark.xfail(reason="Channel spawns before it opens the log, and then forgets the tree")
 def test_a_log_that_cannot_be_opened_leaves_no_process_behind(tmp_path):
-    told = tmp_path / "pid"
-    threads = set(threading.enumerate())
-    script = f"open({str(told)!r}, 'w').write(str(os.getpid())); time.sleep(20)"
+    threads, children = set(threading.enumerate()), set(psutil.Process().children())
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    log = tmp_path / "no such folder" / "log.txt"
     with pytest.raises(OSError, match="no such folder"):
-        Channel(
-            [sys.executable, "-c", PRELUDE + script],
-            worker_environment(), tmp_path, tmp_path / "no such folder" / "log.txt",
-        )  # fmt: skip
-    try:
-        assert set(threading.enumerate()) <= threads
-    finally:
-        _end_what_was_leaked(set(threading.enumerate()) - threads)
-
-
-def _end_what_was_leaked(threads):
-    """The sampler's thread knows the tree."""
-    for thread in threads:
+        Channel(command, worker_environment(), tmp_path, log)
+    left = set(psutil.Process().children()) - children
+    leaked = set(threading.enumerate()) - threads
+    for thread in leaked:  # the sampler's knows the tree
         thread._target.__self__._look.__self__.close()
+    assert (left, leaked) == (set(), set())
 
 
 def test_a_broken_recording_is_forgotten_by_the_real_host(puppet_env, tmp_path):
@@ -306,17 +335,23 @@ def pump(tmp_path):
     return go
 
 
+def printed(file):
+    """A log without the lines that are asrbench's own."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(b"[asrbench: "))
+
+
 def test_a_log_is_whole_in_its_file_and_short_in_its_tail(pump):
     data = "".join(f"line {number} ü\n\n" for number in range(5_000)).encode()
     one, file = pump(data)
-    assert file.read_bytes() == data
+    assert printed(file) == data
     wanted = [f"line {number} ü" for number in range(5_000 - TAIL_LINES, 5_000)]
     assert one.tail().splitlines() == wanted
 
 
 def test_a_log_is_appended_to(pump, tmp_path):
     (tmp_path / "log.txt").write_bytes(b"before\n")
-    assert pump(b"after\n")[1].read_bytes() == b"before\nafter\n"
+    assert printed(pump(b"after\n")[1]) == b"before\nafter\n"
 
 
 def test_a_flood_is_drained_cut_once_and_still_has_its_tail(pump):

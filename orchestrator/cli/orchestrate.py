@@ -130,7 +130,9 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         names = tuple(name.strip() for name in given["models"].split(",") if name.strip())
         if not names:
             raise UsageError("--models names no model; see: asrbench models list")
-        chosen["models"] = names
+        # a resumed run keeps its models and gets these too
+        before = () if names == ("all",) else chosen.get("models") or ()
+        chosen["models"] = (*before, *names)
     if given["stacks"]:
         chosen["stacks"] = given["stacks"]
     if given["checkpoints"]:

@@ -26,7 +26,7 @@ def print_report(
         console.print(line)
     if len(errors) > MAX_ERRORS_SHOWN:
         console.print(f"… and {len(errors) - MAX_ERRORS_SHOWN} more; see the Error column")
-    console.print(Text(f"signature {signature}", style="dim"), soft_wrap=True)
+    console.print(Text(f"signature {printable(signature)}", style="dim"), soft_wrap=True)
 
 
 def _grouped_errors(rows: Sequence[Row]) -> list[Text]:

@@ -111,8 +111,10 @@ class _Turn:
                 if self._crashes >= self._options.max_crashes and snippet is not pending[-1]:
                     raise self._given_up(attempt.outcome, attempt.phase, attempt.error or "")
             if self._loaded:
-                self._loaded.worker.stop()
+                complaint = self._loaded.worker.stop()
                 self._loaded = None
+                if complaint:
+                    self._recorder.view.note(f"{model}: at shutdown its worker {complaint}")
         finally:
             self._drop_worker()
 

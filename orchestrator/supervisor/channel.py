@@ -30,6 +30,8 @@ DRAIN_S = 1.0  # after the process died: time for what it had already written to
 EXIT_AFTER_EOF_S = 2.0
 SLICE_S = 0.2  # on Windows a longer wait would not notice Ctrl-C
 THREADS_END_S = 1.0
+MAX_PENDING = 64
+PENDING_S = 0.001
 
 
 class WorkerFault(Exception):  # noqa: N818 a result, not a programming error
@@ -75,6 +77,7 @@ class Channel:
         self.tree: ProcessTree = spawn(command, environment, folder)
         self.spawned_at = time.perf_counter()
         self._log = LogPump(self.tree.stderr, log)
+        self._closing = False
         self._events: queue.SimpleQueue[_Frame | _PipeEnded | _Exited] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="reply reader", daemon=True)
         self._waiter = threading.Thread(target=self._wait, name="exit waiter", daemon=True)
@@ -120,6 +123,7 @@ class Channel:
 
     def close(self) -> None:
         """Kill the tree and give everything back, but for threads that an escaped process holds."""
+        self._closing = True
         self.tree.kill()
         self._log.join(THREADS_END_S)
         self._reader.join(THREADS_END_S)
@@ -165,6 +169,9 @@ class Channel:
                 self._events.put(_PipeEnded(None))
                 return
             self._events.put(_Frame(frame[0], time.perf_counter()))
+            # a flood of replies must fill the worker's pipe and not our memory
+            while self._events.qsize() > MAX_PENDING and not self._closing:
+                time.sleep(PENDING_S)
 
     def _wait(self) -> None:
         returncode = self.tree.wait(None)

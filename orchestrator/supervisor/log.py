@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import threading
+import time
 from pathlib import Path
 
 from orchestrator.platforms import ByteStream
@@ -43,6 +44,9 @@ class LogPump:
 
     def _run(self) -> None:
         room = MAX_FILE_BYTES
+        self._write(
+            f"[asrbench: a worker starts, {time.strftime('%Y-%m-%d %H:%M:%S')}]\n".encode(), room
+        )
         buffer = bytearray(CHUNK_BYTES)
         with self._file:
             while True:

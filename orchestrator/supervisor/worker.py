@@ -17,6 +17,7 @@ from orchestrator.audio import Samples
 from orchestrator.errors import AudioError
 from orchestrator.supervisor.channel import Channel, Received, WorkerFault
 from orchestrator.supervisor.environment import worker_environment
+from orchestrator.supervisor.exits import describe_exit
 from schemas import messages
 from schemas.records import LoadTimes, MemoryPeak, Outcome, Phase
 
@@ -113,10 +114,14 @@ class Worker:
         handed_over_at = time.perf_counter()
         while True:
             received = self._channel.receive(deadline)
-            if isinstance(received.reply, messages.Partial) and received.reply.snippet == snippet:
-                on_partial(received.reply.text)
-                continue
-            break
+            reply = received.reply
+            if not isinstance(reply, messages.Partial) or reply.snippet != snippet:
+                break
+            on_partial(reply.text)
+            if time.monotonic() > deadline:
+                raise WorkerFault(
+                    "timed_out", "worker sent partial texts and no transcript in time"
+                )
         transcript = self._checked(messages.Transcript, received).reply
         if transcript.snippet != snippet or transcript.samples != sent:
             raise WorkerFault(
@@ -135,13 +140,20 @@ class Worker:
         """Peak of the process tree since the spawn."""
         return self._channel.memory()
 
-    def stop(self) -> None:
-        """Ask it to end, give it a while, then kill what is left."""
+    def stop(self) -> str | None:
+        """Ask it to end, give it a while, then kill what is left. Says what went wrong, if it did.
+
+        Every result is on disk by now: a worker that dies or hangs here costs nothing.
+        """
+        self.phase = "shutdown"
         try:
             self._channel.tree.close_stdin()
-            self._channel.tree.wait(STOP_S)
+            returncode = self._channel.tree.wait(STOP_S)
         finally:
             self.close()
+        if returncode is None:
+            return f"did not end within {STOP_S:g} s of being asked to and was killed"
+        return describe_exit(returncode) if returncode else None
 
     def close(self) -> None:
         """Kill it and everything that it started."""

@@ -54,7 +54,8 @@ class PlainView:
         """See View."""
 
     def _say(self, text: str) -> None:
-        print(f"[{minutes(time.monotonic() - self._start)}] {text}", file=self._stream, flush=True)
+        clock = minutes(time.monotonic() - self._start)
+        print(f"[{clock}] {printable(text)}", file=self._stream, flush=True)
 
 
 class QuietView(PlainView):
