@@ -31,10 +31,11 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator import paths
-from orchestrator.audio import DecodedFacts, decode
+from orchestrator.audio.decode import DecodedFacts, decode
 from orchestrator.environments.build import ensure_env
 from orchestrator.environments.store import Env
-from orchestrator.snippets import Snippet, collect_snippets
+from orchestrator.snippets.find import collect_snippets
+from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import read_stack
 from orchestrator.supervisor.environment import worker_environment
 from schemas.messages import SAMPLE_RATE_HZ

@@ -37,7 +37,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.audio import BLOCK_S, Samples
+from orchestrator.audio.decode import BLOCK_S, Samples
 from orchestrator.environments.build import ensure_env
 from orchestrator.environments.store import Env, remove_env
 from orchestrator.stacks import Stack, read_stack

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import soxr
 
-from orchestrator.audio import BLOCK_S, DecodedFacts, decode, probe
+from orchestrator.audio.decode import BLOCK_S, DecodedFacts, decode, probe
 from orchestrator.errors import AudioError
 
 RATE = 16_000

@@ -11,10 +11,11 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from orchestrator.audio import DecodedFacts, decode
+from orchestrator.audio.decode import DecodedFacts, decode
 from orchestrator.errors import AudioError, SnippetsError
 from orchestrator.reports.table import print_report
-from orchestrator.snippets import collect_snippets, set_sha256
+from orchestrator.snippets.find import collect_snippets
+from orchestrator.snippets.snippet import set_sha256
 
 RATE = 16_000
 

@@ -10,9 +10,10 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from orchestrator.audio import DecodedFacts, decode
+from orchestrator.audio.decode import DecodedFacts, decode
 from orchestrator.errors import SnippetsError
-from orchestrator.snippets import collect_snippets, find_snippets, set_sha256
+from orchestrator.snippets.find import collect_snippets, find_snippets
+from orchestrator.snippets.snippet import set_sha256
 
 SHIPPED = ROOT / "snippets"
 

@@ -22,7 +22,7 @@ def check(ctx: click.Context, folder: Path) -> None:
 
     Exit code 0 when all can be used, 1 when some cannot, 2 when none can.
     """
-    from orchestrator.snippet_check import check_snippets
+    from orchestrator.snippets.check import check_snippets
     from orchestrator.views.text import minutes, printable
 
     checked = check_snippets(folder)

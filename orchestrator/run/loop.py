@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.audio import DecodedFacts, Samples, decode
+from orchestrator.audio.decode import DecodedFacts, Samples, decode
 from orchestrator.environments.build import choose_accelerator, ensure_env
 from orchestrator.environments.store import Env
 from orchestrator.errors import AsrbenchError, AudioError
 from orchestrator.journal import Journal
 from orchestrator.run.jobs import ModelJob, model_key
 from orchestrator.run.options import RunOptions
-from orchestrator.snippets import Snippet
+from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import Model
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.worker import Worker, WorkerSpec

@@ -23,7 +23,8 @@ from orchestrator.run import folder as run_folder
 from orchestrator.run.jobs import ModelJob
 from orchestrator.run.loop import Done, Recorder, now, run_model
 from orchestrator.run.options import RunOptions
-from orchestrator.snippets import Snippet, find_snippets, set_sha256
+from orchestrator.snippets.find import find_snippets
+from orchestrator.snippets.snippet import Snippet, set_sha256
 from orchestrator.stacks import Stack, find_model, load_stacks
 from orchestrator.views import View
 from schemas.records import Plan, PlannedModel, PlannedSnippet

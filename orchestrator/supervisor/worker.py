@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from orchestrator import paths
-from orchestrator.audio import Samples
+from orchestrator.audio.decode import Samples
 from orchestrator.errors import AudioError
 from orchestrator.supervisor.channel import Channel, Received, WorkerFault
 from orchestrator.supervisor.environment import worker_environment

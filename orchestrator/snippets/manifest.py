@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.errors import SnippetsError
-from orchestrator.snippets import DEFAULT_LANGUAGE, Snippet, printable_name
+from orchestrator.snippets.snippet import DEFAULT_LANGUAGE, Snippet, printable_name
 
 MAX_LINE_CHARS = 1 << 20
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from orchestrator.containers import UNKNOWN_LENGTH, check_container
+from orchestrator.audio.containers import UNKNOWN_LENGTH, check_container
 from orchestrator.errors import AudioError
 from schemas.messages import SAMPLE_RATE_HZ
 

@@ -7,35 +7,18 @@ makes the whole set unusable raises.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from orchestrator import audio
+from orchestrator.audio import decode
 from orchestrator.errors import AudioError, SnippetsError
+from orchestrator.snippets import manifest
+from orchestrator.snippets.snippet import Snippet, printable_name
 
-DEFAULT_LANGUAGE = "en"
 MAX_REFERENCE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Snippet:
-    """One recording with its reference. error says why it cannot be used, if it cannot."""
-
-    name: str  # path below the snippets folder without suffix, with forward slashes
-    audio: Path
-    reference: str = ""
-    clean_reference: str | None = None  # without the disfluencies that the reference spells out
-    language: str = DEFAULT_LANGUAGE
-    offset_s: float = 0.0
-    segment_s: float | None = None  # length of the segment; None: to the end
-    duration_s: float | None = None  # what the header says; None: it does not say
-    sha256: str = ""  # of the file's bytes and the segment
-    error: str | None = None
 
 
 def find_snippets(path: Path) -> list[Snippet]:
@@ -54,8 +37,6 @@ def find_snippets(path: Path) -> list[Snippet]:
 
 def collect_snippets(path: Path) -> list[Snippet]:
     """Like find_snippets, but a set in which nothing can be used is returned as it is."""
-    from orchestrator import manifest
-
     if path.is_dir():
         found = [_from_folder(path, file) for file in _audio_files(path)]
         if not found:
@@ -69,19 +50,6 @@ def collect_snippets(path: Path) -> list[Snippet]:
         raise SnippetsError(f"--snippets {path}: there is no such folder or manifest")
     found = [_inspected(snippet) for snippet in _without_twins(found)]
     return sorted(found, key=lambda snippet: snippet.name)
-
-
-def set_sha256(snippets: Iterable[Snippet]) -> str:
-    """Identity of a snippet set: recordings and references, in any order."""
-    parts = sorted(
-        json.dumps([s.name, s.sha256, s.reference, s.clean_reference, s.language]) for s in snippets
-    )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def printable_name(path: Path) -> str:
-    """A path as text that UTF-8 can carry, also where the file system's bytes are not UTF-8."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_reference(file: Path) -> str:
@@ -113,7 +81,7 @@ def _audio_files(root: Path) -> list[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in audio.AUDIO_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in decode.AUDIO_SUFFIXES:
                 files.append(Path(folder) / name)  # noqa: PERF401
     return files
 
@@ -150,13 +118,13 @@ def _inspected(snippet: Snippet) -> Snippet:
     if snippet.error:
         return snippet
     try:
-        info = audio.probe(snippet.audio)
+        info = decode.probe(snippet.audio)
         digest = _hash_file(snippet.audio)
     except AudioError as error:
         return replace(snippet, error=str(error))
     rest_s = None if info.duration_s is None else max(0.0, info.duration_s - snippet.offset_s)
     segment_s = snippet.segment_s
-    if segment_s is not None and rest_s is not None and abs(rest_s - segment_s) < audio.ROUNDING_S:
+    if segment_s is not None and rest_s is not None and abs(rest_s - segment_s) < decode.ROUNDING_S:
         segment_s = None  # a manifest's rounded duration must not cut the last samples off
     digest.update(f"{snippet.offset_s}:{segment_s}".encode())
     return replace(

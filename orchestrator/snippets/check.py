@@ -6,9 +6,10 @@ import glob
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.audio import AUDIO_SUFFIXES, DecodedFacts, decode
+from orchestrator.audio.decode import AUDIO_SUFFIXES, DecodedFacts, decode
 from orchestrator.errors import AudioError
-from orchestrator.snippets import Snippet, collect_snippets
+from orchestrator.snippets.find import collect_snippets
+from orchestrator.snippets.snippet import Snippet
 from schemas.messages import SAMPLE_RATE_HZ
 
 MIN_S = 0.1

@@ -1,0 +1,1 @@
+"""Recordings: decoded block by block to what every model gets, or refused."""

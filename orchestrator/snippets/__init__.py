@@ -1,0 +1,1 @@
+"""Snippets: recordings with references, from a folder or a manifest."""
