@@ -37,7 +37,7 @@ class _Model(_Strict):
 
 
 class _Asrbench(_Strict):
-    worker: str
+    worker: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.py)?$")]
     accelerators: list[Accelerator] = Field(min_length=1)
     models: dict[Name, _Model] = Field(min_length=1)
 

@@ -7,8 +7,8 @@ interleaved pairs by the controller's clock:
 
 raw       the baseline. A child of the env's interpreter reads that many bytes from stdin into one
           preallocated buffer (readinto, unbuffered) and answers with a short line. The parent
-          calls os.write until all is gone and reads the line. No framing and no check at all, and
-          a pipe of the system's default size.
+          calls os.write until all is gone and reads the line. No framing and no check at all. The
+          pipe has the size that asrbench gives its own.
 asrbench  the real thing. A stack is written to a temporary folder, as a third party would, its
           env is built by ensure_env, and Worker.transcribe hands the audio over in blocks of
           audio.BLOCK_S. Its transcribe() returns a constant text at once. The time includes
@@ -116,6 +116,12 @@ def raw_pipe(env: Env, audio: Samples) -> Iterator[Callable[[], float]]:
         assert child.stdin is not None
         assert child.stdout is not None
         stdin, stdout = child.stdin, child.stdout
+        if sys.platform == "linux":
+            import fcntl
+
+            from orchestrator.platforms.linux import PIPE_BYTES
+
+            fcntl.fcntl(stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
         def round_trip() -> float:
             start = time.perf_counter()

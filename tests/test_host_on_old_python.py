@@ -254,7 +254,6 @@ UNTOLD = {
 
 
 @pytest.mark.parametrize("name", UNTOLD)
-@pytest.mark.xfail(reason="failure_of and _last_of in workers/host.py trust what the worker gives")
 def test_an_odd_error_is_a_failure_and_the_host_lives_on(ready, name):
     host = ready(SAY + UNTOLD[name])
     for _ in range(2):

@@ -37,9 +37,6 @@ schemas.messages
 schemas.framing
 """.split()
 
-# imports that go upwards today; each one has to go, none may be added
-UPWARD: set[tuple[str, str]] = set()
-
 MODEL_LIBRARIES = set(
     "torch torchaudio transformers pocketsphinx onnxruntime onnx_asr pywhispercpp faster_whisper "
     "whisper ctranslate2 moonshine_onnx useful_moonshine_onnx moonshine_voice peft accelerate "
@@ -106,21 +103,12 @@ def test_imports_go_downwards(name):
         assert not IMPORTS[name]
         return
     for imported in IMPORTS[name] & set(FILES):
-        if (name, imported) in UPWARD:
-            continue
         own, other = _layer(name), _layer(imported)
         assert own <= other, f"{name} imports {imported}, which stands above it"
 
 
-def test_what_is_known_to_go_upwards_still_does():
-    assert {(name, imported) for name, imported in UPWARD if imported in IMPORTS[name]} == UPWARD
-
-
 def test_there_is_no_cycle():
-    left = {
-        name: {other for other in IMPORTS[name] & set(FILES) if (name, other) not in UPWARD}
-        for name in FILES
-    }
+    left = {name: IMPORTS[name] & set(FILES) for name in FILES}
     while free := [name for name, needs in left.items() if not needs & set(left)]:
         for name in free:
             del left[name]

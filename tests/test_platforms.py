@@ -285,10 +285,7 @@ def test_kill_ends_a_grandchild_in_another_session(cgroup_or_not, start):
     tree.kill()  # harmless
 
 
-def test_close_ends_a_grandchild_whose_parent_died_before(cgroup_or_not, start, request):
-    if cgroup_or_not == "without a cgroup":
-        reason = "nothing remembers an orphan: LinuxProcessTree.kill asks for the dead pid's tree"
-        request.applymarker(pytest.mark.xfail(reason=reason))
+def test_close_ends_a_grandchild_whose_parent_died_before(cgroup_or_not, start):
     tree = start(SPAWN_SLEEPER + "time.sleep(0.5); os._exit(3)")
     grandchild = int(line_of(tree.stdout))
     assert tree.wait(LIMIT_S) == 3
@@ -359,9 +356,6 @@ def test_flags_of_windows_have_their_documented_values():
     assert windows_job.NO_DIALOGS == 0x8003
 
 
-NEGATIVE = pytest.mark.xfail(reason="describe_exit takes each negative status for a signal")
-
-
 @pytest.mark.parametrize(
     ("status", "words"),
     [
@@ -370,7 +364,7 @@ NEGATIVE = pytest.mark.xfail(reason="describe_exit takes each negative status fo
         (0xC0000005, "ended with 0xc0000005 (access violation"),
         (0xC0000135, "a DLL is missing"),
         (0xC00001A5, "ended with 0xc00001a5"),
-        pytest.param(-1073741819, "ended with 0xc0000005 (access violation", marks=NEGATIVE),
+        (-1073741819, "ended with 0xc0000005 (access violation"),
         (-1000, "killed by signal 1000"),
     ],
 )

@@ -196,11 +196,7 @@ class Host:
             result = self._last_of(result, request.snippet)
         infer_s = time.perf_counter() - start
         details = dict(result) if isinstance(result, dict) else {"text": result}
-        text = details.pop("text")
-        if not isinstance(text, str):
-            raise TypeError(f"transcribe() returned {type(text).__name__} where a text belongs")
-        if len(text) > messages.MAX_TEXT_CHARS:
-            raise ValueError(f"the transcript has {len(text)} characters; is the model in a loop?")
+        text = checked_text(details.pop("text", None))
         self._send(
             messages.Transcript(
                 snippet=request.snippet,
@@ -214,18 +210,36 @@ class Host:
     def _last_of(self, results: Iterator[Any], snippet: str) -> Any:
         result: Any = ""
         for result in results:
-            text = result["text"] if isinstance(result, dict) else result
-            self._send(messages.Partial(snippet=snippet, text=text))
+            text = result.get("text") if isinstance(result, dict) else result
+            self._send(messages.Partial(snippet=snippet, text=checked_text(text)))
         return result
 
 
+def checked_text(text: Any) -> str:
+    """A worker's text, fit to be sent."""
+    if not isinstance(text, str):
+        raise TypeError(f"transcribe() returned {type(text).__name__} where a text belongs")
+    if len(text) > messages.MAX_TEXT_CHARS:
+        raise ValueError(f"the transcript has {len(text)} characters; is the model in a loop?")
+    text.encode("utf-8")  # half a surrogate pair cannot be sent
+    return text
+
+
 def failure_of(error: Exception) -> Failure:
-    """What the controller is told of an exception."""
+    """What the controller is told of an exception, however odd it is."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 its own __str__ may fail
+        message = "(an error that cannot be printed)"
     return messages.Failure(
-        error_type=type(error).__name__,
-        message=str(error)[:MAX_TRACEBACK_CHARS],
-        traceback=traceback.format_exc()[-MAX_TRACEBACK_CHARS:],
+        error_type=sendable(type(error).__name__),
+        message=sendable(message)[:MAX_TRACEBACK_CHARS],
+        traceback=sendable(traceback.format_exc())[-MAX_TRACEBACK_CHARS:],
     )
+
+
+def sendable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_all(stream: io.FileIO, data: bytes) -> None:

@@ -6,11 +6,13 @@ children), or beside it (v2 in a systemd user session). Elsewhere there is none,
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from orchestrator.platforms.sampling import Sample
 
@@ -88,6 +90,7 @@ class MemoryCgroup:
 def make_cgroup(proc: Path = Path("/proc/self")) -> MemoryCgroup | None:
     """A fresh memory cgroup for one worker, or None where this user cannot make one."""
     for version, folder in _candidates(proc):
+        _sweep(folder)
         made = folder / f"asrbench-{os.getpid()}-{next(_numbers)}"
         try:
             made.mkdir()
@@ -101,6 +104,15 @@ def make_cgroup(proc: Path = Path("/proc/self")) -> MemoryCgroup | None:
             continue
         return cgroup
     return None
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed controller left; one that still has processes cannot be removed."""
+    for left in folder.glob("asrbench-*"):
+        owner = left.name.split("-")[1]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            with contextlib.suppress(OSError):
+                left.rmdir()
 
 
 def _candidates(proc: Path) -> list[tuple[int, Path]]:
@@ -129,9 +141,15 @@ def _folders(mounts: list[str], kind: str, option: str, path: str) -> list[Path]
         found_kind, _, options = after.split(" ", 2)
         if found_kind != kind or (option and option not in options.split(",")):
             continue
-        inside = path.removeprefix(root.rstrip("/"))
-        folders.append(Path(mount_point + inside))
+        below = PurePosixPath(path)
+        if below.is_relative_to(root):
+            folders.append(Path(_unescaped(mount_point)) / below.relative_to(root))
     return folders
+
+
+def _unescaped(field: str) -> str:
+    """mountinfo writes blanks in paths as octal numbers. Source: proc_pid_mountinfo(5)."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _delegates(folder: Path) -> bool:

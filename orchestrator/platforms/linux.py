@@ -6,9 +6,13 @@ import sys
 
 assert sys.platform not in ("win32", "darwin")
 
+import contextlib
+import fcntl
 import os
 import platform
 import signal
+import time
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +27,10 @@ __all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
 PERIOD_WITH_CGROUP_S = 0.05
 PERIOD_WITHOUT_S = 0.01
 
+PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
+TREE_MARK = "ASRBENCH_TREE"
+KILL_ROUNDS = 100  # for processes that fork while they are killed
+
 _GPU_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
 
 
@@ -31,12 +39,16 @@ class LinuxProcessTree(Pipes):
 
     def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
         self._cgroup = cgroups.make_cgroup()
+        self._mark = f"{TREE_MARK}={uuid.uuid4().hex}"
+        name, _, value = self._mark.partition("=")
         try:
-            super().__init__(command, environment, folder)
+            super().__init__(command, environment | {name: value}, folder)
         except OSError:
             if self._cgroup:
                 self._cgroup.remove()
             raise
+        with contextlib.suppress(OSError):  # the system's default serves too
+            fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         if self._cgroup:
             self._cgroup.add(self.pid)
         period_s = PERIOD_WITH_CGROUP_S if self._cgroup else PERIOD_WITHOUT_S
@@ -69,17 +81,19 @@ class LinuxProcessTree(Pipes):
         )
 
     def kill(self) -> None:
-        """The cgroup, the process group and every known descendant."""
-        descendants = self._pids()
+        """The cgroup, the process group, and whoever carries the tree's mark."""
         if self._cgroup:
             self._cgroup.kill()
         self.kill_group()
-        for pid in descendants:
-            if pid != self.pid:  # our own child: only Popen may signal it, its pid may be reused
-                try:
+        # a child may have left the group and lost its parent, but it kept its environment
+        for _ in range(KILL_ROUNDS):
+            escaped = procfs.pids_with(self._mark)
+            for pid in escaped:
+                with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            if not escaped:
+                break
+            time.sleep(0.01)
         self.wait(KILL_WAIT_S)
 
     def close(self) -> None:

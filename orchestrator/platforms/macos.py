@@ -6,13 +6,15 @@ import sys
 
 assert sys.platform != "win32"
 
+import contextlib
 import platform
 import subprocess
+import uuid
 from pathlib import Path
 
 import psutil
 
-from orchestrator.platforms import psutil_memory
+from orchestrator.platforms import psutil_trees
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
 from orchestrator.platforms.sampling import Sampler
 from schemas.records import MemoryPeak
@@ -20,14 +22,16 @@ from schemas.records import MemoryPeak
 __all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
 
 PERIOD_S = 0.05
+TREE_MARK = "ASRBENCH_TREE"
 
 
 class MacProcessTree(Pipes):
     """See platforms.ProcessTree."""
 
     def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
-        super().__init__(command, environment, folder)
-        self._sampler = Sampler(lambda: psutil_memory.look(self.pid), PERIOD_S)
+        self._mark = uuid.uuid4().hex
+        super().__init__(command, environment | {TREE_MARK: self._mark}, folder)
+        self._sampler = Sampler(lambda: psutil_trees.look(self.pid), PERIOD_S)
 
     def memory(self) -> MemoryPeak | None:
         """Highest sampled sum of resident memory over the tree."""
@@ -41,17 +45,16 @@ class MacProcessTree(Pipes):
         )
 
     def kill(self) -> None:
-        """The process group and every known descendant."""
+        """The process group, every known descendant, and whoever carries the tree's mark."""
         try:
             descendants = psutil.Process(self.pid).children(recursive=True)
         except psutil.Error:
             descendants = []
         self.kill_group()
-        for process in descendants:
-            try:
+        # a child may have left the group and lost its parent, but it kept its environment
+        for process in [*descendants, *psutil_trees.processes_with(TREE_MARK, self._mark)]:
+            with contextlib.suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                continue
         self.wait(KILL_WAIT_S)
 
     def close(self) -> None:

@@ -28,6 +28,19 @@ def tree_pids(root: int, proc: Path = Path("/proc")) -> list[int]:
     return found
 
 
+def pids_with(mark: str, proc: Path = Path("/proc")) -> list[int]:
+    """Living processes of this user that were started with this NAME=value in their environment."""
+    wanted, found = mark.encode(), []
+    for folder in proc.iterdir():
+        if folder.name.isdigit():
+            try:
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except OSError:  # another user's, or ended while we looked
+                continue
+    return found
+
+
 def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
     """Memory of these processes now; None if none of them lives."""
     anon = file = shared = 0
@@ -41,9 +54,9 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
         if b"VmHWM" not in fields:  # a zombie has no memory
             continue
         high_water[pid] = fields[b"VmHWM"]
-        anon += fields[b"RssAnon"]
-        file += fields[b"RssFile"]
-        shared += fields[b"RssShmem"]
+        anon += fields.get(b"RssAnon", 0)  # absent before Linux 4.5
+        file += fields.get(b"RssFile", 0)
+        shared += fields.get(b"RssShmem", 0)
     if not high_water:
         return None
     return Sample(anon + file + shared, anon + shared, file, high_water)

@@ -20,7 +20,7 @@ import time
 import winreg
 from pathlib import Path
 
-from orchestrator.platforms import psutil_memory
+from orchestrator.platforms import psutil_trees
 from orchestrator.platforms.sampling import Sampler
 from orchestrator.platforms.windows_job import Job, resume, suppress_error_dialogs
 from schemas.records import MemoryPeak
@@ -60,7 +60,7 @@ class WindowsProcessTree:
         assert isinstance(stdout, io.FileIO)
         assert isinstance(stderr, io.FileIO)
         self._stdin, self.stdout, self.stderr = stdin, stdout, stderr
-        self._sampler = Sampler(lambda: psutil_memory.look(self.pid), PERIOD_S)
+        self._sampler = Sampler(lambda: psutil_trees.look(self.pid), PERIOD_S)
 
     @property
     def pid(self) -> int:

@@ -52,6 +52,22 @@ class Received:
     at: float
 
 
+def validated(header: framing.Header) -> Reply:
+    """A reply from a frame's header. Raises ValueError saying which field is wrong."""
+    try:
+        reply = _REPLY.validate_python(header)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ValueError(f"{where}: {problem['msg']}") from None
+    # pydantic's strict mode takes no dict for a dataclass, and its lax mode takes "5" for 5
+    for name, value in asdict(reply).items():
+        given = header.get(name)
+        if given != value or isinstance(given, bool) != isinstance(value, bool):
+            raise ValueError(f"{header['kind']}.{name}: is missing or has the wrong type")
+    return reply
+
+
 @dataclass(frozen=True)
 class _Frame:
     header: framing.Header
@@ -74,9 +90,15 @@ class Channel:
     def __init__(
         self, command: list[str], environment: dict[str, str], folder: Path, log: Path
     ) -> None:
-        self.tree: ProcessTree = spawn(command, environment, folder)
+        log_file = log.open("ab")
+        try:
+            self.tree: ProcessTree = spawn(command, environment, folder)
+        except BaseException:
+            log_file.close()
+            raise
         self.spawned_at = time.perf_counter()
-        self._log = LogPump(self.tree.stderr, log)
+        self._log = LogPump(self.tree.stderr, log_file)
+        self._returncode: int | None = None
         self._closing = False
         self._events: queue.SimpleQueue[_Frame | _PipeEnded | _Exited] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="reply reader", daemon=True)
@@ -96,22 +118,32 @@ class Channel:
 
     def receive(self, deadline: float) -> Received:
         """The next reply. Raises WorkerFault at the deadline, at death and for anything invalid."""
-        returncode: int | None = None
         while True:
+            if self._returncode is not None:
+                deadline = min(deadline, time.monotonic() + DRAIN_S)
             event = self._next_event(deadline)
             if isinstance(event, _Frame):
                 return Received(self._validated(event.header), event.at)
             if isinstance(event, _Exited):
-                returncode = event.returncode
-                deadline = time.monotonic() + DRAIN_S
+                self._returncode = event.returncode
             elif isinstance(event, _PipeEnded):
-                if returncode is None:
-                    returncode = self.tree.wait(EXIT_AFTER_EOF_S)
-                raise self._death(returncode, event.why or "closed its output")
-            elif returncode is not None:  # died, and somebody else holds its pipe
-                raise self._death(returncode, "died")
+                if self._returncode is None:
+                    self._returncode = self.tree.wait(EXIT_AFTER_EOF_S)
+                raise self._death(self._returncode, event.why or "closed its output")
+            elif self._returncode is not None:  # died, and somebody else holds its pipe
+                raise self._death(self._returncode, "died")
             else:
                 raise self._fault("timed_out", "gave no answer in time")
+
+    def expect_silence(self) -> None:
+        """Raises WorkerFault if something came that nobody asked for."""
+        with contextlib.suppress(queue.Empty):
+            event = self._events.get_nowait()
+            if isinstance(event, _Frame):
+                raise self._fault("protocol_error", "sent a reply that nobody asked for")
+            if isinstance(event, _Exited):
+                self._returncode = event.returncode
+            raise self._death(self.tree.wait(EXIT_AFTER_EOF_S), "closed its output")
 
     def memory(self) -> MemoryPeak | None:
         """Peak since the spawn."""
@@ -140,12 +172,10 @@ class Channel:
 
     def _validated(self, header: framing.Header) -> Reply:
         try:
-            return _REPLY.validate_python(header)
-        except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in problem["loc"])
+            return validated(header)
+        except ValueError as error:
             raise self._fault(
-                "protocol_error", f"sent a reply that does not fit: {where}: {problem['msg']}"
+                "protocol_error", f"sent a reply that does not fit: {error}"
             ) from None
 
     def _death(self, returncode: int | None, what: str) -> WorkerFault:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from orchestrator.platforms.windows_job import KILLED_BY_US
+
 # the signal's usual meaning for a model's process
 _SIGNAL_HINTS = {
     "SIGSEGV": "a native library touched memory that is not its own",
@@ -27,12 +29,16 @@ _NTSTATUS = {
     0xC0000374: "heap corruption",
     0xC0000409: "abort() or a stack overrun: see the log",
     0xC0000602: "fail-fast exception",
+    KILLED_BY_US: "killed by asrbench",
     0xE06D7363: "uncaught C++ exception",
 }
 
 
 def describe_exit(returncode: int) -> str:
     """How a process ended, in words: what subprocess reports on either kind of platform."""
+    status = returncode & 0xFFFFFFFF
+    if status in _NTSTATUS:
+        return f"ended with {status:#010x} ({_NTSTATUS[status]})"
     if returncode < 0:
         try:
             name = signal.Signals(-returncode).name
@@ -40,9 +46,6 @@ def describe_exit(returncode: int) -> str:
             return f"killed by signal {-returncode}"
         hint = _SIGNAL_HINTS.get(name)
         return f"killed by {name}" + (f" ({hint})" if hint else "")
-    status = returncode & 0xFFFFFFFF
-    if status in _NTSTATUS:
-        return f"ended with {status:#010x} ({_NTSTATUS[status]})"
     if status > 0xFFFF:
         return f"ended with {status:#010x}"
     return f"exited with status {returncode}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from pathlib import Path
+from typing import BinaryIO
 
 from orchestrator.platforms import ByteStream
 
@@ -21,9 +21,9 @@ CHUNK_BYTES = 64 << 10
 class LogPump:
     """Copies one worker's stderr to the end of a log file until the pipe closes."""
 
-    def __init__(self, stream: ByteStream, file: Path) -> None:
+    def __init__(self, stream: ByteStream, file: BinaryIO) -> None:
         self._stream = stream
-        self._file = file.open("ab")
+        self._file = file
         self._tail: collections.deque[bytes] = collections.deque()
         self._tail_bytes = 0
         self._lock = threading.Lock()

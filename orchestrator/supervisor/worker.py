@@ -64,7 +64,9 @@ class Worker:
         try:
             self._channel = Channel(command, worker_environment(), Path(tempfile.gettempdir()), log)
         except OSError as error:
-            raise WorkerFault("crashed", f"cannot start {spec.python}: {error.strerror}") from error
+            raise WorkerFault(
+                "crashed", f"cannot start {spec.python} with its log in {log}: {error.strerror}"
+            ) from error
 
     def prove(
         self, options: list[tuple[messages.Options, messages.Options]], timeout_s: float
@@ -109,6 +111,7 @@ class Worker:
         An AudioError of the blocks is passed on after the worker was told to forget the snippet.
         """
         deadline = time.monotonic() + timeout_s
+        self._channel.expect_silence()
         self._channel.send(messages.Transcribe(snippet, samples_hint), deadline)
         sent = self._send_audio(snippet, blocks, deadline)
         handed_over_at = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Memory of a process tree by psutil, for platforms without a cheap way of their own."""
+"""Process trees by psutil, for platforms without a cheap way of their own."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def look(root: int) -> Sample | None:
         resident += memory.rss
         high_water[process.pid] = getattr(memory, "peak_wset", memory.rss)
     return Sample(resident, None, None, high_water) if high_water else None
+
+
+def processes_with(name: str, value: str) -> list[psutil.Process]:
+    """Processes of this user that were started with this variable in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(name) == value:
+                found.append(process)
+        except (psutil.Error, OSError):  # another user's, or ended while we looked
+            continue
+    return found
