@@ -276,3 +276,26 @@ def test_stacks_come_from_the_environment_variable_too(asrbench, make_stack):
     folder = make_stack(name="from-variable")
     done = asrbench("models", "list", "--json", env={"ASRBENCH_STACKS": str(folder.parent)})
     assert "from-variable-model" in {one["model"] for one in done.json()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+@pytest.mark.parametrize("verb", ["rebuild", "remove"])
+def test_an_env_in_use_is_neither_replaced_nor_removed(
+    environment, asrbench, puppet_env, clips, tmp_path, verb
+):
+    controller = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "orchestrate", "--models", "puppet", "--stacks",
+         STACKS, "--snippets", clips("sleep"), "--results", tmp_path / "r", "--quiet"],
+        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    log = tmp_path / "r" / "latest" / "logs" / "puppet.log"
+    limit = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    before = tree_hash(puppet_env)
+    done = asrbench("env", verb, "puppet", "--stacks", STACKS)
+    controller.terminate()
+    controller.wait(timeout=30)
+    assert done.code == 3
+    assert f"in use by a run (process {controller.pid})" in done.err
+    assert tree_hash(puppet_env) == before

@@ -184,8 +184,8 @@ def test_a_worker_killed_from_outside_costs_one_row(environment, puppet_env, cli
 def test_a_killed_controller_leaves_no_orphan_and_resumes_to_the_same_rows(
     environment, asrbench, puppet_env, clips, tmp_path
 ):
-    folder = clips("say", "raise", "sleep", "dict")
-    common = ["--models", "puppet", "--stacks", STACKS, "--snippets", folder, "--timeout", "3"]
+    folder = clips("say", "raise", "sleep", "dict", seconds=0.1)
+    common = ["--models", "puppet", "--stacks", STACKS, "--snippets", folder, "--timeout", "2"]
     asrbench("orchestrate", *common, "--results", tmp_path / "undisturbed")
 
     results = tmp_path / "r"
@@ -208,10 +208,10 @@ def test_a_killed_controller_leaves_no_orphan_and_resumes_to_the_same_rows(
 def test_an_interrupted_run_says_so_and_can_go_on(
     environment, asrbench, puppet_env, clips, tmp_path, name
 ):
-    results, folder = tmp_path / "r", clips("say", "sleep", "dict")
+    results, folder = tmp_path / "r", clips("say", "sleep", "dict", seconds=0.1)
     controller = start(
         environment, "--models", "puppet", "--stacks", STACKS, "--results", results,
-        "--snippets", folder, "--timeout", "3",
+        "--snippets", folder, "--timeout", "2",
     )  # fmt: skip
     wait_for(lambda: journal_lines(results) == 1)
     worker = worker_of(controller)

@@ -15,14 +15,13 @@ from pathlib import Path
 
 from orchestrator import paths
 from orchestrator.environments.lock import Lock, allowed_minors, make_lock, read_lock
+from orchestrator.environments.locks import Say, hold_env, refuse_if_used
 from orchestrator.environments.store import (
     MARKER,
     Env,
-    Say,
     delete,
     find_env,
     folder_name,
-    hold_env,
     read_env,
     rename,
 )
@@ -115,6 +114,7 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
         env = read_env(home / name)
         if env and not replace:  # another process built it while we waited
             return env
+        refuse_if_used(name)
         say(f"{stack.name}: building its env for {accelerator}")
         for abandoned in [*home.glob(f".new-{name}-*"), *home.glob(f".old-{name}-*")]:
             delete(abandoned)

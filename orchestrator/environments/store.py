@@ -1,4 +1,4 @@
-"""The built envs on disk: how they are named, found, locked and removed.
+"""The built envs on disk: how they are named, found and removed.
 
 An env's name holds a hash of what went into it, so an env is never changed, only replaced; its
 marker is written last, so a folder with a marker is whole.
@@ -6,7 +6,6 @@ marker is written last, so a folder with a marker is whole.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -14,24 +13,19 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
 from orchestrator import paths
 from orchestrator.environments.lock import Lock, allowed_minors
+from orchestrator.environments.locks import hold_env, refuse_if_used
 from orchestrator.environments.uv import uv_version
 from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
 from orchestrator.stacks import Stack
 
 MARKER = "asrbench-env.json"
-WAIT_FOR_BUILDER_S = 3600.0
 RENAME_TRIES = 10  # antivirus programs hold fresh files for a moment on Windows
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -85,6 +79,7 @@ def list_envs() -> list[Env]:
 def remove_env(env: Env) -> None:
     """Delete an env, at once from the point of view of others."""
     with hold_env(env.folder.name, lambda _: None):
+        refuse_if_used(env.folder.name)
         doomed = env.folder.with_name(f".old-{env.folder.name}-{os.getpid()}")
         rename(env.folder, doomed)
         delete(doomed)
@@ -101,26 +96,6 @@ def folder_name(stack: Stack, accelerator: str, lock: Lock, minor: int) -> str:
     machine = f"{sys.platform}-{platform.machine()}"
     went_in = "\n".join([str(stack.folder), lock.sha256, f"3.{minor}", uv_version(), machine])
     return f"{stack.name}-{accelerator}-{hashlib.sha256(went_in.encode()).hexdigest()[:12]}"
-
-
-@contextlib.contextmanager
-def hold_env(name: str, say: Say) -> Iterator[None]:
-    """Only one process builds or removes an env. uv's own lock gives up after a time."""
-    folder = paths.envs_home() / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        say(f"{name}: another asrbench is building it; waiting")
-        try:
-            lock.acquire(timeout=WAIT_FOR_BUILDER_S)
-        except filelock.Timeout:
-            raise EnvError(f"{name}: another asrbench has been building it for an hour") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def rename(source: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.audio.decode import DecodedFacts, Samples, decode
 from orchestrator.environments.build import choose_accelerator, ensure_env
+from orchestrator.environments.locks import use_env
 from orchestrator.environments.store import Env
 from orchestrator.errors import AsrbenchError, AudioError
 from orchestrator.journal import Journal
@@ -102,6 +103,10 @@ class _Turn:
         pending = [s for s in snippets if not s.error and not done(model, key, s)]
         pending_s = sum(snippet.duration_s or 0.0 for snippet in pending)
         self._recorder.view.model_begins(model, len(pending), pending_s)
+        with use_env(env.folder.name, self._recorder.view.note):
+            self._transcribe_all(pending, env, key)
+
+    def _transcribe_all(self, pending: list[Snippet], env: Env, key: str) -> None:
         try:
             for snippet in pending:
                 loaded = self._loaded or self._load(env)
@@ -114,6 +119,7 @@ class _Turn:
                 complaint = self._loaded.worker.stop()
                 self._loaded = None
                 if complaint:
+                    model = self._job.model.name
                     self._recorder.view.note(f"{model}: at shutdown its worker {complaint}")
         finally:
             self._drop_worker()

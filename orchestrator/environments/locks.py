@@ -1,0 +1,74 @@
+"""Who may touch an env now: one builder or remover, any number of runs that use it.
+
+uv's own lock gives up after a while and goes on without. These are file locks of the operating
+system, so the death of their holder releases them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+
+from orchestrator import paths
+from orchestrator.errors import EnvError
+
+WAIT_FOR_BUILDER_S = 3600.0
+
+Say = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def hold_env(name: str, say: Say) -> Iterator[None]:
+    """Be the one process that changes the env of that name; waits for another one."""
+    lock = filelock.FileLock(_folder() / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        say(f"{name}: another asrbench is at work on it; waiting")
+        try:
+            lock.acquire(timeout=WAIT_FOR_BUILDER_S)
+        except filelock.Timeout:
+            raise EnvError(f"{name}: another asrbench has been at work on it for an hour") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def use_env(name: str, say: Say) -> Iterator[None]:
+    """Keep the env of that name from being replaced or removed meanwhile."""
+    file = _folder() / f"{name}.use-{os.getpid()}"
+    lock = filelock.FileLock(file)
+    with hold_env(name, say):
+        lock.acquire(timeout=0)
+    try:
+        yield
+    finally:
+        lock.release()
+        file.unlink(missing_ok=True)
+
+
+def refuse_if_used(name: str) -> None:
+    """Raises EnvError naming a process that uses the env. Call while holding it."""
+    for file in _folder().glob(f"{name}.use-*"):
+        lock = filelock.FileLock(file)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            process = file.name.rpartition("-")[2]
+            raise EnvError(
+                f"{name} is in use by a run (process {process}); wait for it or stop it"
+            ) from None
+        lock.release()
+        file.unlink(missing_ok=True)  # its holder died
+
+
+def _folder() -> Path:
+    folder = paths.envs_home() / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
