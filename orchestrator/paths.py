@@ -16,6 +16,7 @@ SHIPPED_SNIPPETS = _BUNDLED / "snippets"
 WORKERS = _PACKAGE.parent / "workers"
 SCHEMAS = _PACKAGE.parent / "schemas"
 HOST = WORKERS / "host.py"
+HOST_FILES = (HOST, WORKERS / "audio_buffer.py")  # what stands between a model and its audio
 
 
 def envs_home() -> Path:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from schemas.messages import Audio, Failure, Import, Load, Reply, Request, Transcribe
+    from workers.audio_buffer import AudioBuffer
 
 
 def claim_pipes() -> tuple[int, int]:
@@ -67,7 +68,6 @@ import traceback  # noqa: E402
 import types  # noqa: E402
 
 MAX_TRACEBACK_CHARS = 8_000
-MAX_PREALLOCATED_SAMPLES = 3 * 3600 * 16_000  # a header may promise anything
 
 
 def mount_package(name: str, folder: str) -> None:
@@ -112,34 +112,6 @@ def check_functions(
             raise TypeError(f"{name}() in {module.__file__}: {error} (options: {given})") from None
 
 
-class AudioBuffer:
-    """The samples of one snippet, received in place."""
-
-    def __init__(self, samples_hint: int) -> None:
-        import numpy as np
-
-        self._array = np.empty(max(1, min(samples_hint, MAX_PREALLOCATED_SAMPLES)), np.float32)
-        self._count = 0
-
-    def tail(self, byte_count: int) -> memoryview:
-        """Memory for the next block; FramingError's caller drops the buffer if it is damaged."""
-        import numpy as np
-
-        samples, odd = divmod(byte_count, 4)
-        if odd:
-            raise ValueError(f"{byte_count} bytes are not float32 samples")
-        if self._count + samples > len(self._array):
-            grown = np.empty(max(self._count + samples, 2 * len(self._array)), np.float32)
-            grown[: self._count] = self._array[: self._count]
-            self._array = grown
-        start, self._count = self._count, self._count + samples
-        return self._array[start : self._count].data.cast("B")
-
-    def samples(self) -> Any:
-        """What arrived, without a copy."""
-        return self._array[: self._count]
-
-
 class Host:
     """State between requests: the worker module, its model, the snippet that is arriving."""
 
@@ -165,7 +137,7 @@ class Host:
         start = time.perf_counter()
         module = import_worker(request.worker)
         check_functions(module, request.options, request.transcribe_options)
-        importlib.import_module("numpy")  # here, so that its second is not in a transcription
+        importlib.import_module("workers.audio_buffer")  # numpy now, not in a transcription
         self._module, self._options = module, request.options
         self._transcribe_options = request.transcribe_options
         self._send(messages.Imported(import_s=time.perf_counter() - start))
@@ -181,6 +153,8 @@ class Host:
         self._send(messages.Loaded(device=device, load_s=load_s, details=details))
 
     def _on_transcribe(self, request: Transcribe) -> None:
+        from workers.audio_buffer import AudioBuffer  # with numpy: hello comes without
+
         self._audio = AudioBuffer(request.samples_hint)
 
     def _on_cancel(self, request: Request) -> None:

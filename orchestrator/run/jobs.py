@@ -36,7 +36,7 @@ def model_key(job: ModelJob, env: Env) -> str:
         env.lock_sha256,
         env.python_version,
         job.stack.worker_sha256,
-        hashlib.sha256(paths.HOST.read_bytes()).hexdigest(),
+        *(hashlib.sha256(file.read_bytes()).hexdigest() for file in paths.HOST_FILES),
         PROTOCOL,
     ]
     return hashlib.sha256(json.dumps(went_in, sort_keys=True, default=str).encode()).hexdigest()
