@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.stacks import Model
+
+WARM_BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,33 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
         f"its checkpoint is not on this machine; get it: {get} (from pip install huggingface_hub), "
         f"or name a copy: --checkpoint {model.name}=PATH",
     )
+
+
+def warm_cache(path: Path) -> None:
+    """Read the files once, so that they are in the page cache before a worker starts.
+
+    Otherwise load time and memory depend on who read them last: a cold read is slower, and its
+    page cache is charged to the worker's cgroup.
+    """
+    files = path.rglob("*") if path.is_dir() else [path]
+    buffer = bytearray(WARM_BLOCK_BYTES)
+    for file in files:
+        with contextlib.suppress(OSError):  # the worker will say what is wrong with it
+            if file.is_file():
+                with file.open("rb", buffering=0) as stream:
+                    while stream.readinto(buffer):
+                        pass
+
+
+def fingerprint(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file: whether a checkpoint was replaced under its path."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError):
+            status = file.stat()
+            found.append((file.name, status.st_size, status.st_mtime_ns))
+    return found
 
 
 def hub_cache() -> Path:

@@ -30,7 +30,7 @@ class Journal:
     def __init__(self, file: Path, good_bytes: int | None = None) -> None:
         """Open a journal. good_bytes cuts a torn last line off first."""
         try:
-            self._file = file.open("ab")
+            self._file = file.open("ab", buffering=0)
             if good_bytes is not None:
                 self._file.truncate(good_bytes)
         except OSError as error:
@@ -40,8 +40,9 @@ class Journal:
     def append(self, line: JournalLine) -> None:
         """Write one line durably. Raises RunFolderError if the disk refuses."""
         try:
-            self._file.write(JOURNAL_LINE.dump_json(line) + b"\n")
-            self._file.flush()
+            data = memoryview(JOURNAL_LINE.dump_json(line) + b"\n")
+            while data:  # a disk that fills takes a part first
+                data = data[self._file.write(data) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise RunFolderError(
@@ -58,6 +59,8 @@ def read_journal(file: Path) -> JournalContent:
     """All lines. A torn last line is left out; anything else that is wrong is a RunFolderError."""
     try:
         data = file.read_bytes()
+    except FileNotFoundError:  # the run ended before its first line
+        return JournalContent((), 0, torn=False)
     except OSError as error:
         raise RunFolderError(f"cannot read {file}: {error.strerror}") from error
     whole, newline, rest = data.rpartition(b"\n")

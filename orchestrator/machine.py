@@ -13,6 +13,12 @@ import orchestrator
 from orchestrator.platforms import cpu_name, gpus
 
 
+def machine_identity() -> list[Any]:
+    """What would make times and memory differ; not the host's name, which networks change."""
+    ram_gib = round(psutil.virtual_memory().total / 2**30)
+    return [platform.system(), platform.machine(), cpu_name(), os.cpu_count(), ram_gib, gpus()]
+
+
 def describe_machine() -> dict[str, Any]:
     """Host, OS, CPU, RAM, GPUs seen from outside, and the versions of what measures."""
     return {

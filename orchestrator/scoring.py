@@ -29,7 +29,8 @@ class Score:
     substitutions: int
     deletions: int
     insertions: int
-    cer: float | None
+    character_errors: int
+    reference_characters: int
 
     @property
     def reference_words(self) -> int:
@@ -46,6 +47,12 @@ class Score:
         """(S + D + I) / N; None for an empty reference, whose insertions still count in a sum."""
         return self.errors / self.reference_words if self.reference_words else None
 
+    @property
+    def cer(self) -> float | None:
+        """The same over characters."""
+        characters = self.reference_characters
+        return self.character_errors / characters if characters else None
+
 
 def score(reference: str, hypothesis: str, language: str = "en") -> Score:
     """Compare two raw texts. A missing hypothesis is the empty text: all deletions."""
@@ -53,7 +60,7 @@ def score(reference: str, hypothesis: str, language: str = "en") -> Score:
     reference, hypothesis = normalise(reference), normalise(hypothesis)
     if not reference:  # jiwer would call every inserted word an error rate of 100 %
         inserted = len(hypothesis.split())
-        return Score(reference, hypothesis, 0, 0, 0, inserted, None)
+        return Score(reference, hypothesis, 0, 0, 0, inserted, len(hypothesis), 0)
     words = jiwer.process_words(reference, hypothesis)
     characters = jiwer.process_characters(reference, hypothesis)
     return Score(
@@ -63,7 +70,8 @@ def score(reference: str, hypothesis: str, language: str = "en") -> Score:
         substitutions=words.substitutions,
         deletions=words.deletions,
         insertions=words.insertions,
-        cer=float(characters.cer),
+        character_errors=(characters.substitutions + characters.deletions + characters.insertions),
+        reference_characters=characters.hits + characters.substitutions + characters.deletions,
     )
 
 
@@ -71,6 +79,12 @@ def corpus_wer(scores: Sequence[Score]) -> float | None:
     """Sum of errors over sum of reference words; None when there are no reference words."""
     words = sum(score.reference_words for score in scores)
     return sum(score.errors for score in scores) / words if words else None
+
+
+def corpus_cer(scores: Sequence[Score]) -> float | None:
+    """Sum of character errors over sum of reference characters."""
+    characters = sum(score.reference_characters for score in scores)
+    return sum(score.character_errors for score in scores) / characters if characters else None
 
 
 def corpus_wer_interval(scores: Sequence[Score]) -> tuple[float, float] | None:

@@ -23,13 +23,17 @@ Accelerator = Literal["cpu", "cuda", "rocm", "directml", "vulkan", "mps"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
 
 
+# owner/repository, or owner/repository:folder/file; no part of it leaves its folder
+_CHECKPOINT = r"^\w[\w.-]*/\w[\w.-]*(:\w[\w.-]*(/\w[\w.-]*)*)?$"
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _Model(_Strict):
-    checkpoint: str | None = None
-    revision: str | None = None
+    checkpoint: Annotated[str, StringConstraints(pattern=_CHECKPOINT)] | None = None
+    revision: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")] | None = None
     options: dict[str, Any] = {}
     transcribe_options: dict[str, Any] = {}
     languages: list[str] = []
@@ -52,6 +56,7 @@ class _Project(BaseModel):
 
 class _Tool(BaseModel):
     asrbench: _Asrbench
+    uv: dict[str, Any] = {}
 
 
 class _StackFile(BaseModel):
@@ -81,6 +86,7 @@ class Stack:
     requires_python: str
     dependencies: tuple[str, ...]
     groups: dict[str, tuple[str, ...]]  # one per accelerator that adds or changes packages
+    uv_settings: dict[str, Any]  # [tool.uv]: overrides, sources
     worker: str
     accelerators: tuple[Accelerator, ...]
     models: tuple[Model, ...]
@@ -100,7 +106,11 @@ class Stack:
     @property
     def worker_sha256(self) -> str:
         """Hash of the worker's source, part of what an attempt's answer depends on."""
-        return hashlib.sha256(self.worker_file.read_bytes()).hexdigest()
+        files = [self.worker_file]
+        if self.worker.endswith(".py"):  # it may import its neighbours
+            files = sorted(self.folder.glob("*.py"))
+        code = b"\0".join(file.name.encode() + file.read_bytes() for file in files)
+        return hashlib.sha256(code).hexdigest()
 
 
 def load_stacks(extra: Sequence[Path] = ()) -> dict[str, Stack]:
@@ -141,6 +151,7 @@ def read_stack(folder: Path) -> Stack:
         requires_python=project.requires_python,
         dependencies=tuple(project.dependencies),
         groups={key: tuple(value) for key, value in project.optional_dependencies.items()},
+        uv_settings=parsed.tool.uv,
         worker=tool.worker,
         accelerators=tuple(tool.accelerators),
         models=tuple(_model(name, entry) for name, entry in tool.models.items()),

@@ -76,6 +76,7 @@ class MemoryPeak(_Record):
 
     peak_bytes: int
     method: str
+    cgroup_bytes: int | None = None  # the cgroup's own counter, page cache included
     resident_bytes: int | None = None  # highest sampled sum of resident memory over the tree
     anon_bytes: int | None = None  # highest sampled anonymous and shared memory
     file_bytes: int | None = None  # highest sampled file-backed memory

@@ -33,7 +33,7 @@ import numpy as np
 from orchestrator import paths
 from orchestrator.audio.decode import DecodedFacts, decode
 from orchestrator.environments.build import ensure_env
-from orchestrator.environments.store import Env
+from orchestrator.environments.env import Env
 from orchestrator.snippets.find import collect_snippets
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import read_stack

@@ -39,7 +39,8 @@ import numpy as np
 
 from orchestrator.audio.decode import BLOCK_S, Samples
 from orchestrator.environments.build import ensure_env
-from orchestrator.environments.store import Env, remove_env
+from orchestrator.environments.env import Env
+from orchestrator.environments.store import remove_env
 from orchestrator.stacks import Stack, read_stack
 from orchestrator.supervisor.environment import worker_environment
 from orchestrator.supervisor.worker import Transcribed, Worker, WorkerSpec

@@ -132,7 +132,13 @@ def start(environment, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 no threads here
     )
+
+
+def _heed_ctrl_c():
+    """A test run in the background has been told to ignore it, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(condition, seconds=30):

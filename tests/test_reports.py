@@ -11,7 +11,7 @@ from rich.console import Console
 
 from orchestrator.errors import RunFolderError
 from orchestrator.reports.csv_files import safe_cell
-from orchestrator.reports.report import make_report
+from orchestrator.reports.report import make_report, write_files
 from orchestrator.reports.rows import replay, rows_of
 from orchestrator.reports.summary import summarise
 from orchestrator.reports.table import print_report
@@ -75,7 +75,9 @@ def report_of(folder, *lines):
     (folder / "journal.jsonl").write_bytes(
         b"".join(JOURNAL_LINE.dump_json(x) + b"\n" for x in lines)
     )
-    return make_report(folder)
+    report = make_report(folder)
+    write_files(report)
+    return report
 
 
 def read_csv(file):
@@ -179,6 +181,14 @@ def test_models_are_sorted_by_wer_with_those_without_one_last():
     assert [one.wer for one in found] == [0.0, 0.0, 0.75, None, None]
 
 
+@pytest.mark.parametrize(("phase", "wer"), [("env", 0.0), ("download", 0.0), ("load", 0.5)])
+def test_only_what_a_model_was_there_for_counts_in_its_wer(phase, wer):
+    """A stack that cannot be built says nothing of accuracy; a model that cannot load does."""
+    found = rows(plan(planned("a"), planned("b")), started(), attempt("a"), gave_up(phase=phase))
+    assert [row.ok for row in found] == [True, False]
+    assert summarise(found)[0].wer == wer
+
+
 def test_the_figures_of_a_summary_are_sums_and_not_means():
     load = LoadTimes(total_s=3.0, spawn_s=0.5, interpreter_s=0.5, imports_s=1.0, weights_s=1.0)
     slow = load.model_copy(update={"total_s": 5.0})
@@ -193,7 +203,7 @@ def test_the_figures_of_a_summary_are_sums_and_not_means():
     (one,) = summarise(found)
     assert one.wer == pytest.approx((0 + 1 + 4 + 2) / (4 + 1 + 4))
     characters = {"a": 19, "b": 3, "c": 19}
-    assert one.cer == pytest.approx((3 + 19) / sum(characters.values()))
+    assert one.cer == pytest.approx((3 + 19 + len("dog cat")) / sum(characters.values()))
     assert (one.snippets, one.ok, one.failed, one.not_run) == (4, 3, 1, 0)
     assert (one.audio_s, one.rtfx) == (15.0, pytest.approx(15 / 5))
     assert (one.load_s, one.peak_bytes, one.peak_method) == (4.0, 9_000_000, "pss")
@@ -233,7 +243,7 @@ def test_results_csv_has_the_promised_columns_first_and_the_figures_of_its_row(t
     assert "--resume" in second["Error"]
     (summary,) = read_csv(tmp_path / "summary.csv")
     assert (summary["WER"], summary["Ok"], summary["Not_Run"]) == ("0.5", "1", "1")
-    assert "|snippets:2:5e75e75e75e7|" in summary["Signature"]
+    assert "|snippets:1of2:5e75e75e75e7|" in summary["Signature"]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])

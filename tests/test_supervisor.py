@@ -324,7 +324,7 @@ def pump(tmp_path):
     def go(data):
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb", buffering=0) as stream:
-            one = LogPump(stream, (tmp_path / "log.txt").open("ab"))
+            one = LogPump(stream, (tmp_path / "log.txt").open("ab", buffering=0))
             with os.fdopen(writing, "wb") as pipe:
                 pipe.write(data)
             assert one.join(LIMIT_S)

@@ -6,6 +6,7 @@ AudioError here, because a wrong recording costs every model words that it never
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import stat
 from collections.abc import Iterator
@@ -53,6 +54,12 @@ class DecodedFacts:
     samples: int = 0  # at 16 kHz
     peak: float = 0.0
     clipped_samples: int = 0
+
+
+def decoder_version() -> str:
+    """Of what turns a file into samples: other versions may give others."""
+    libsndfile = soundfile.__libsndfile_version__
+    return f"libsndfile {libsndfile}, soxr {importlib.metadata.version('soxr')}"
 
 
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]

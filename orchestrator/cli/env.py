@@ -50,17 +50,19 @@ def list_(stacks: tuple[Path, ...]) -> None:
     """Each stack, and the envs that were built of it."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from orchestrator.environments.inventory import inventory
     from orchestrator.stacks import load_stacks
     from orchestrator.views.console import table_console
+    from orchestrator.views.text import printable
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Stack", "Accelerator", "State", "Python", "MB", "Build s", "Env"):
         table.add_column(heading, overflow="fold")
     for item in inventory(load_stacks(stacks)):
         env = item.env
-        table.add_row(
+        cells = (
             item.stack,
             item.accelerator,
             item.state,
@@ -69,6 +71,7 @@ def list_(stacks: tuple[Path, ...]) -> None:
             f"{env.build_s:.1f}" if env else "",
             str(env.folder) if env else "",
         )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     table_console().print(table)
 
 

@@ -49,14 +49,16 @@ def list_(stacks: tuple[Path, ...], as_json: bool) -> None:
 def _print(found: list[dict[str, Any]]) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from orchestrator.views.console import table_console
+    from orchestrator.views.text import printable
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Model", "Stack", "Accelerators", "Languages", "Licence", "Checkpoint"):
         table.add_column(heading)
     for one in found:
-        table.add_row(
+        cells = (
             one["model"],
             one["stack"],
             ", ".join(one["accelerators"]),
@@ -64,4 +66,5 @@ def _print(found: list[dict[str, Any]]) -> None:
             one["licence"] or "-",
             "ready" if one["ready"] else one["missing"],
         )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     table_console().print(table)

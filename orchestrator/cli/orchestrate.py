@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def command(
     from orchestrator.run import folder as run_folder
     from orchestrator.run import orchestrate
 
-    run = run_folder.find_run(resume, results) if resume else None
+    run = None if resume is None else run_folder.find_run(resume, results)
     options = _options(given, orchestrate.recorded_options(run) if run else None)
     prepared = orchestrate.prepare(options)
     view = _view(as_json, quiet)
@@ -114,7 +115,13 @@ def command(
         finished = orchestrate.resume(run, prepared, view)
     else:
         finished = orchestrate.start(prepared, results, view)
-    _show(finished, as_json)
+    try:
+        _show(finished, as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the results are in their files
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if finished.write_error:
+        raise finished.write_error
     ctx.exit(finished.exit_code)
 
 
@@ -131,8 +138,8 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         if not names:
             raise UsageError("--models names no model; see: asrbench models list")
         # a resumed run keeps its models and gets these too
-        before = () if names == ("all",) else chosen.get("models") or ()
-        chosen["models"] = (*before, *names)
+        every = "all" in names
+        chosen["models"] = ("all",) if every else (*(chosen.get("models") or ()), *names)
     if given["stacks"]:
         chosen["stacks"] = given["stacks"]
     if given["checkpoints"]:
@@ -164,7 +171,9 @@ def _view(as_json: bool, quiet: bool) -> View:
 
         from orchestrator.views.live import LiveView
 
-        return LiveView(Console())
+        console = Console()
+        if not console.is_dumb_terminal:
+            return LiveView(console)
     return PlainView(sys.stdout)
 
 

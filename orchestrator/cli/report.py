@@ -27,7 +27,7 @@ def command(run: str, results: Path, as_json: bool) -> None:
     RUN is a name in the results folder or a path. No model runs.
     """
 
-    from orchestrator.reports.report import make_report
+    from orchestrator.reports.report import make_report, write_files
     from orchestrator.reports.table import print_report
     from orchestrator.run.folder import find_run
     from orchestrator.views.console import table_console
@@ -35,8 +35,10 @@ def command(run: str, results: Path, as_json: bool) -> None:
     report = make_report(find_run(run, results))
     if as_json:
         click.echo(json.dumps(report.as_json(), ensure_ascii=False))
+        write_files(report)
         return
     if report.torn:
         click.echo("the journal's last line was torn by a sudden end; it is left out", err=True)
     print_report(table_console(), report.summaries, report.rows, report.signature)
+    write_files(report)
     click.echo(f"results  {report.folder / 'results.csv'}")

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 from orchestrator import paths
+from orchestrator.environments.env import Env
 from orchestrator.environments.lock import Lock, allowed_minors, make_lock, read_lock
 from orchestrator.environments.locks import Say, hold_env, refuse_if_used
 from orchestrator.environments.store import (
     MARKER,
-    Env,
     delete,
     find_env,
     folder_name,
@@ -105,7 +105,6 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
     log = home / "logs" / f"{stack.name}-{accelerator}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("", encoding="utf-8")
     except OSError as error:
         raise EnvError(f"cannot write to {home}: {error.strerror}; set ASRBENCH_HOME") from error
     python, minor = _find_python(stack, home, log)
@@ -115,6 +114,7 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
         if env and not replace:  # another process built it while we waited
             return env
         refuse_if_used(name)
+        log.write_text("", encoding="utf-8")
         say(f"{stack.name}: building its env for {accelerator}")
         for abandoned in [*home.glob(f".new-{name}-*"), *home.glob(f".old-{name}-*")]:
             delete(abandoned)

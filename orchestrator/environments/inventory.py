@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.environments.build import choose_accelerator
+from orchestrator.environments.env import Env
 from orchestrator.environments.lock import read_lock
-from orchestrator.environments.store import Env, find_env, list_envs
+from orchestrator.environments.store import find_env, list_envs
 from orchestrator.errors import AsrbenchError
 from orchestrator.stacks import Stack
 

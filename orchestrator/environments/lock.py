@@ -13,6 +13,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -103,9 +104,12 @@ def allowed_minors(stack: Stack) -> list[int]:
 
 
 def _stack_sha256(stack: Stack, accelerator: str) -> str:
-    made_from = [stack.requires_python, sorted(stack.dependencies)]
+    made_from: list[Any] = [stack.requires_python, sorted(stack.dependencies)]
     made_from.append(sorted(stack.groups.get(accelerator, ())))
-    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    if stack.uv_settings:
+        made_from.append(stack.uv_settings)
+    text = json.dumps(made_from, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _replace(file: Path, text: str) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
 
 from orchestrator import paths
+from orchestrator.environments.env import Env
 from orchestrator.errors import EnvError
 
 WAIT_FOR_BUILDER_S = 3600.0
@@ -40,13 +42,21 @@ def hold_env(name: str, say: Say) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def use_env(name: str, say: Say) -> Iterator[None]:
-    """Keep the env of that name from being replaced or removed meanwhile."""
-    file = _folder() / f"{name}.use-{os.getpid()}"
-    lock = filelock.FileLock(file)
-    with hold_env(name, say):
-        lock.acquire(timeout=0)
+def use_env(env: Env, say: Say) -> Iterator[None]:
+    """Keep an env from being replaced or removed meanwhile. EnvError if that has just happened."""
+    name = env.folder.name
     try:
+        file = _folder() / f"{name}.use-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        lock = filelock.FileLock(file)
+        with hold_env(name, say):
+            lock.acquire(timeout=0)
+    except OSError as error:  # a home that only an administrator may write
+        say(f"{name}: used without a lock, as {paths.envs_home()} says: {error.strerror}")
+        yield
+        return
+    try:
+        if not env.folder.exists():
+            raise EnvError(f"{name} was removed just now; run again")
         yield
     finally:
         lock.release()
@@ -60,7 +70,7 @@ def refuse_if_used(name: str) -> None:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            process = file.name.rpartition("-")[2]
+            process = file.name.rpartition(".use-")[2].partition("-")[0]
             raise EnvError(
                 f"{name} is in use by a run (process {process}); wait for it or stop it"
             ) from None

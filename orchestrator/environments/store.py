@@ -13,36 +13,18 @@ import platform
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import paths
+from orchestrator.environments.env import Env
 from orchestrator.environments.lock import Lock, allowed_minors
 from orchestrator.environments.locks import hold_env, refuse_if_used
 from orchestrator.environments.uv import uv_version
 from orchestrator.errors import EnvError
-from orchestrator.platforms import venv_python
 from orchestrator.stacks import Stack
 
 MARKER = "asrbench-env.json"
 RENAME_TRIES = 10  # antivirus programs hold fresh files for a moment on Windows
-
-
-@dataclass(frozen=True)
-class Env:
-    """A virtualenv that was proved."""
-
-    folder: Path
-    stack: str
-    accelerator: str
-    python_version: str
-    lock_sha256: str
-    build_s: float
-
-    @property
-    def python(self) -> Path:
-        """Its interpreter; on Windows a launcher for it."""
-        return venv_python(self.folder)
 
 
 def find_env(stack: Stack, accelerator: str, lock: Lock) -> Env | None:
@@ -72,7 +54,8 @@ def read_env(folder: Path) -> Env | None:
 
 def list_envs() -> list[Env]:
     """All built envs, also those of older locks."""
-    found = (read_env(marker.parent) for marker in paths.envs_home().glob(f"*/{MARKER}"))
+    # a name with a dot in front is being built or deleted
+    found = (read_env(marker.parent) for marker in paths.envs_home().glob(f"[!.]*/{MARKER}"))
     return sorted((env for env in found if env), key=lambda env: env.folder.name)
 
 
@@ -81,8 +64,9 @@ def remove_env(env: Env) -> None:
     with hold_env(env.folder.name, lambda _: None):
         refuse_if_used(env.folder.name)
         doomed = env.folder.with_name(f".old-{env.folder.name}-{os.getpid()}")
-        rename(env.folder, doomed)
-        delete(doomed)
+        if env.folder.exists():  # or another process was faster
+            rename(env.folder, doomed)
+            delete(doomed)
 
 
 def _preferred_minors(stack: Stack) -> list[int]:

@@ -34,8 +34,8 @@ def run_uv(arguments: Sequence[str], folder: Path, log: Path, what: str) -> str:
 
     Raises EnvError that begins with what and ends with uv's own last words.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
     try:
+        log.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             [find_uv_bin(), *arguments],
             cwd=folder,
@@ -47,12 +47,14 @@ def run_uv(arguments: Sequence[str], folder: Path, log: Path, what: str) -> str:
             timeout=TIMEOUT_S,
             check=False,
         )
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"$ uv {' '.join(arguments)}\n{done.stderr}{done.stdout}")
     except subprocess.TimeoutExpired as error:
         raise EnvError(f"{what}: uv did not end within {TIMEOUT_S:.0f} s; see {log}") from error
-    except (OSError, FileNotFoundError) as error:
-        raise EnvError(f"{what}: uv cannot be started: {error}; reinstall asrbench") from error
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ uv {' '.join(arguments)}\n{done.stderr}{done.stdout}")
+    except PermissionError as error:
+        raise EnvError(f"{what}: cannot write {log}; set ASRBENCH_HOME") from error
+    except OSError as error:
+        raise EnvError(f"{what}: uv cannot be run: {error}") from error
     if done.returncode:
         said = done.stderr.strip().splitlines()
         if len(said) > HEAD_LINES + TAIL_LINES:

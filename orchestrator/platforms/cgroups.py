@@ -6,7 +6,6 @@ children), or beside it (v2 in a systemd user session). Elsewhere there is none,
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
@@ -44,7 +43,8 @@ class MemoryCgroup:
     def pids(self) -> list[int]:
         """Every process in it, also those that left their session or lost their parent."""
         try:
-            return [int(pid) for pid in (self.folder / "cgroup.procs").read_bytes().split()]
+            pids = (int(pid) for pid in (self.folder / "cgroup.procs").read_bytes().split())
+            return [pid for pid in pids if pid > 0]  # 0 stands for another container's process
         except OSError:
             return []
 
@@ -90,7 +90,7 @@ class MemoryCgroup:
 def make_cgroup(proc: Path = Path("/proc/self")) -> MemoryCgroup | None:
     """A fresh memory cgroup for one worker, or None where this user cannot make one."""
     for version, folder in _candidates(proc):
-        _sweep(folder)
+        _sweep(folder, version)
         made = folder / f"asrbench-{os.getpid()}-{next(_numbers)}"
         try:
             made.mkdir()
@@ -106,13 +106,14 @@ def make_cgroup(proc: Path = Path("/proc/self")) -> MemoryCgroup | None:
     return None
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a killed controller left; one that still has processes cannot be removed."""
+def _sweep(folder: Path, version: int) -> None:
+    """End and remove what a killed controller left."""
     for left in folder.glob("asrbench-*"):
         owner = left.name.split("-")[1]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            with contextlib.suppress(OSError):
-                left.rmdir()
+            abandoned = MemoryCgroup(left, version)
+            abandoned.kill()
+            abandoned.remove()
 
 
 def _candidates(proc: Path) -> list[tuple[int, Path]]:

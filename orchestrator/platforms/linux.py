@@ -31,6 +31,9 @@ PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for
 TREE_MARK = "ASRBENCH_TREE"
 KILL_ROUNDS = 100  # for processes that fork while they are killed
 
+_PID_NAMESPACE = Path("/proc/self/ns/pid")
+# process ids mean nothing in another container
+_OWNER = f"{_PID_NAMESPACE.readlink().name if _PID_NAMESPACE.exists() else 'pid'}-"
 _GPU_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
 
 
@@ -39,10 +42,10 @@ class LinuxProcessTree(Pipes):
 
     def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
         self._cgroup = cgroups.make_cgroup()
-        self._mark = f"{TREE_MARK}={uuid.uuid4().hex}"
-        name, _, value = self._mark.partition("=")
+        _kill_abandoned()
+        self._mark = f"{_OWNER}{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            super().__init__(command, environment | {name: value}, folder)
+            super().__init__(command, environment | {TREE_MARK: self._mark}, folder)
         except OSError:
             if self._cgroup:
                 self._cgroup.remove()
@@ -50,7 +53,11 @@ class LinuxProcessTree(Pipes):
         with contextlib.suppress(OSError):  # the system's default serves too
             fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         if self._cgroup:
-            self._cgroup.add(self.pid)
+            try:
+                self._cgroup.add(self.pid)
+            except OSError:  # it may be made but not entered: /proc serves then
+                self._cgroup.remove()
+                self._cgroup = None
         period_s = PERIOD_WITH_CGROUP_S if self._cgroup else PERIOD_WITHOUT_S
         self._sampler = Sampler(self._look, period_s)
 
@@ -63,18 +70,19 @@ class LinuxProcessTree(Pipes):
         peaks = self._sampler.peaks()
         if not peaks.process_high_water_bytes:
             return None
-        if peaks.processes == 1:
-            peak_bytes, method = peaks.process_high_water_bytes, "vmhwm"
-        else:
-            peak_bytes, method = peaks.resident_bytes, "rss-sum-10ms"
+        high_water = (peaks.process_high_water_bytes, "vmhwm")
         if self._cgroup:
             counted = self._cgroup.peak_bytes()
-            peak_bytes, method = max(
-                (counted, self._cgroup.method), (peaks.process_high_water_bytes, "vmhwm")
-            )
+            peak_bytes, method = max((counted, self._cgroup.method), high_water)
+        elif peaks.processes == 1:
+            counted, (peak_bytes, method) = None, high_water
+        else:
+            counted = None
+            peak_bytes, method = max((peaks.resident_bytes, "rss-sum-10ms"), high_water)
         return MemoryPeak(
             peak_bytes=peak_bytes,
             method=method,
+            cgroup_bytes=counted,
             resident_bytes=peaks.resident_bytes,
             anon_bytes=peaks.anon_bytes,
             file_bytes=peaks.file_bytes,
@@ -87,7 +95,7 @@ class LinuxProcessTree(Pipes):
         self.kill_group()
         # a child may have left the group and lost its parent, but it kept its environment
         for _ in range(KILL_ROUNDS):
-            escaped = procfs.pids_with(self._mark)
+            escaped = [pid for pid, value in procfs.marked(TREE_MARK) if value == self._mark]
             for pid in escaped:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -114,6 +122,16 @@ class LinuxProcessTree(Pipes):
             return sample
         # the cgroup's split counts a page that forks share once
         return replace(sample, anon_bytes=charged.anon_bytes, file_bytes=charged.file_bytes)
+
+
+def _kill_abandoned() -> None:
+    """End what outlived an earlier controller that was killed: grandchildren get no signal then."""
+    for pid, value in procfs.marked(TREE_MARK):
+        owner = value.removeprefix(_OWNER).split("-")[0]
+        ours = value.startswith(_OWNER) and owner.isdigit()
+        if ours and not Path(f"/proc/{owner}").exists():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def spawn(command: list[str], environment: dict[str, str], folder: Path) -> LinuxProcessTree:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 KILL_WAIT_S = 5.0
+SLICE_S = 0.2
 
 
 class Pipes:
@@ -57,7 +58,10 @@ class Pipes:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            self._poll.poll(left_s * 1000)
+            self._poll.poll(min(left_s, SLICE_S) * 1000)
+            # a forked child may keep the pipe open for its dead parent
+            if self._process.returncode is not None:
+                raise BrokenPipeError
 
     def close_stdin(self) -> None:
         """End of requests."""
@@ -78,7 +82,7 @@ class Pipes:
             self._process.kill()
 
     def close_pipes(self) -> None:
-        """Give the file descriptors back, unless a reader thread still needs them."""
+        """Give the file descriptors back."""
         for pipe in (self._stdin, self.stdout, self.stderr):
             pipe.close()
 

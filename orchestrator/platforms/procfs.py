@@ -28,16 +28,20 @@ def tree_pids(root: int, proc: Path = Path("/proc")) -> list[int]:
     return found
 
 
-def pids_with(mark: str, proc: Path = Path("/proc")) -> list[int]:
-    """Living processes of this user that were started with this NAME=value in their environment."""
-    wanted, found = mark.encode(), []
+def marked(name: str, proc: Path = Path("/proc")) -> list[tuple[int, str]]:
+    """Living processes of this user with this variable in their environment, and its value."""
+    prefix, found = f"{name}=".encode(), []
     for folder in proc.iterdir():
-        if folder.name.isdigit():
-            try:
-                if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-            except OSError:  # another user's, or ended while we looked
-                continue
+        if not folder.name.isdigit():
+            continue
+        try:
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # another user's, or ended while we looked
+            continue
+        for variable in variables:
+            if variable.startswith(prefix):
+                value = variable.removeprefix(prefix).decode("utf-8", "replace")
+                found.append((int(folder.name), value))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Windows: one Job Object around each tree kills, measures and outlives nothing.
+"""Windows: one Job Object around each tree kills it whole, also when the controller dies.
 
 The venv's python.exe is a launcher that starts the real interpreter in a job of its own, from
 which grandchildren break away; our outer job does not let them. The process is created suspended,
@@ -25,9 +25,10 @@ from orchestrator.platforms.sampling import Sampler
 from orchestrator.platforms.windows_job import Job, resume, suppress_error_dialogs
 from schemas.records import MemoryPeak
 
-PERIOD_S = 0.05
+PERIOD_S = 0.25  # a look scans every process; each one's own peak is the kernel's counter
 KILL_WAIT_S = 5.0
 CREATE_SUSPENDED = 0x4
+_PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 _DISPLAY_CLASS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc1-08002be10318}"
 
 
@@ -37,23 +38,28 @@ class WindowsProcessTree:
     def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
         suppress_error_dialogs()  # inherited: a crash must not wait for a click
         self._job = Job()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=environment,
-            cwd=folder,
-            creationflags=CREATE_SUSPENDED
-            | subprocess.CREATE_NEW_PROCESS_GROUP
-            | subprocess.CREATE_NO_WINDOW,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment,
+                cwd=folder,
+                creationflags=CREATE_SUSPENDED
+                | subprocess.CREATE_NEW_PROCESS_GROUP
+                | subprocess.CREATE_NO_WINDOW,
+            )
+        except BaseException:
+            self._job.close()
+            raise
         try:
             self._job.assign(int(self._process._handle))  # type: ignore[attr-defined]
             resume(int(self._process._handle))  # type: ignore[attr-defined]
         except BaseException:
             self._process.kill()  # a suspended process must never stay
+            self._job.close()
             raise
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         assert isinstance(stdin, io.FileIO)
@@ -101,7 +107,7 @@ class WindowsProcessTree:
         if not peaks.processes:
             return None
         peak_bytes, method = max(
-            (peaks.resident_bytes, "rss-sum-50ms"),
+            (peaks.resident_bytes, "rss-sum-250ms"),
             (peaks.process_high_water_bytes, "peak-working-set"),
         )
         return MemoryPeak(peak_bytes=peak_bytes, method=method, resident_bytes=peaks.resident_bytes)
@@ -140,14 +146,22 @@ def venv_python(env: Path) -> Path:
 
 
 def cpu_name() -> str:
-    """The processor's identifier."""
-    return platform.processor()
+    """As the system shows it to people."""
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _PROCESSOR) as processor:
+            return str(winreg.QueryValueEx(processor, "ProcessorNameString")[0]).strip()
+    except OSError:
+        return platform.processor()
 
 
 def gpus() -> list[str]:
     """Driver descriptions of the display class; may list cards that are no longer there."""
-    names = []
-    with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _DISPLAY_CLASS) as display:
+    names: list[str] = []
+    try:
+        display = winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _DISPLAY_CLASS)
+    except OSError:
+        return names
+    with display:
         for index in range(winreg.QueryInfoKey(display)[0]):
             try:
                 with winreg.OpenKey(display, winreg.EnumKey(display, index)) as card:

@@ -19,7 +19,7 @@ RESULT_COLUMNS = (
     "Model Snippet Transcript Reference WER Time_Sec RTF Peak_RAM_MB Load_Time_Sec Error "
     "Outcome Phase RTFx CER Hits Substitutions Deletions Insertions WER_Clean "
     "Transcript_Normalized Reference_Normalized Language Audio_Sec Worker_Sec Device "
-    "Peak_RAM_Method Peak_Resident_MB Peak_Anon_MB Peak_File_MB "
+    "Peak_RAM_Method Peak_Cgroup_MB Peak_Resident_MB Peak_Anon_MB Peak_File_MB "
     "Load_Spawn_Sec Load_Interpreter_Sec Load_Imports_Sec Load_Weights_Sec Notes"
 ).split()
 
@@ -95,6 +95,7 @@ def _attempt_cells(row: Row) -> dict[str, Cell]:
         cells |= {
             "Peak_RAM_MB": _megabytes(attempt.memory.peak_bytes),
             "Peak_RAM_Method": attempt.memory.method,
+            "Peak_Cgroup_MB": _megabytes(attempt.memory.cgroup_bytes),
             "Peak_Resident_MB": _megabytes(attempt.memory.resident_bytes),
             "Peak_Anon_MB": _megabytes(attempt.memory.anon_bytes),
             "Peak_File_MB": _megabytes(attempt.memory.file_bytes),

@@ -11,6 +11,7 @@ from orchestrator.journal import read_journal
 from orchestrator.reports.csv_files import write_results, write_summary
 from orchestrator.reports.rows import Row, replay, rows_of
 from orchestrator.reports.summary import ModelSummary, signature, summarise
+from schemas.records import Plan
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Report:
     """Everything that can be said of a run."""
 
     folder: Path
+    plan: Plan
     rows: list[Row]
     summaries: list[ModelSummary]
     signature: str
@@ -44,15 +46,19 @@ class Report:
 
 
 def make_report(folder: Path) -> Report:
-    """Read the journal, score, and write results.csv and summary.csv."""
+    """Read the journal and score."""
     content = read_journal(folder / "journal.jsonl")
     state = replay(content.lines)
     rows = rows_of(state)
     summaries = summarise(rows)
     line = signature(state.plan, summaries)
-    write_results(rows, folder / "results.csv")
-    write_summary(summaries, state.plan, folder / "summary.csv")
-    return Report(folder, rows, summaries, line, content.torn)
+    return Report(folder, state.plan, rows, summaries, line, content.torn)
+
+
+def write_files(report: Report) -> None:
+    """results.csv and summary.csv. Raises RunFolderError; the figures are not lost with it."""
+    write_results(report.rows, report.folder / "results.csv")
+    write_summary(report.summaries, report.plan, report.folder / "summary.csv")
 
 
 def _row_json(row: Row) -> dict[str, Any]:
@@ -69,5 +75,6 @@ def _row_json(row: Row) -> dict[str, Any]:
         "time_s": attempt.time_s if attempt else None,
         "audio_s": attempt.audio_s if attempt else None,
         "load_s": attempt.load.total_s if attempt and attempt.load else None,
+        "peak_ram_method": attempt.memory.method if attempt and attempt.memory else None,
         "peak_ram_bytes": attempt.memory.peak_bytes if attempt and attempt.memory else None,
     }

@@ -19,13 +19,17 @@ from schemas.records import (
 NOT_RUN = "the run ended before its turn; go on with: asrbench orchestrate --resume RUN"
 
 
+# what fails here says nothing of a model's accuracy
+BEFORE_THE_MODEL = ("env", "download", "spawn")
+
+
 @dataclass(frozen=True)
 class Row:
     """What is known of one model on one snippet.
 
     outcome is empty when nothing was tried and nothing failed. score is None when the recording
-    itself is broken or nothing was tried; a hypothesis that is missing for any other reason is
-    scored as the empty text.
+    itself is broken, or when no model was there to try it (phases env, download, spawn); a
+    hypothesis that is missing for any other reason is scored as the empty text.
     """
 
     model: str
@@ -108,8 +112,9 @@ def _row(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
         )
     if failure:
         error = f"not tried: {failure.error}"
+        text = None if failure.phase in BEFORE_THE_MODEL else ""
         return Row(
-            model, snippet, None, failure.outcome, failure.phase, error, *_scores(snippet, "")
+            model, snippet, None, failure.outcome, failure.phase, error, *_scores(snippet, text)
         )
     return Row(model, snippet, None, "", "", NOT_RUN, None, None)
 

@@ -54,7 +54,7 @@ def signature(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
         [
             f"asrbench:{orchestrator.__version__}",
             scoring.scorer_signature(languages),
-            f"snippets:{len(plan.snippets)}:{plan.snippet_set_sha256[:12]}",
+            f"snippets:{_coverage(summaries)}{len(plan.snippets)}:{plan.snippet_set_sha256[:12]}",
             "repeats:1",
             "warm-up:none",
             f"precision:{'+'.join(precisions)}",
@@ -64,11 +64,15 @@ def signature(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
     )
 
 
+def _coverage(summaries: Sequence[ModelSummary]) -> str:
+    """Numbers of a run that did not end compare with nothing."""
+    tried = min((one.snippets - one.not_run for one in summaries), default=0)
+    return "" if all(not one.not_run for one in summaries) else f"{tried}of"
+
+
 def _summary(model: str, rows: list[Row]) -> ModelSummary:
     attempts = [row.attempt for row in rows if row.ok and row.attempt]
     scores = [row.score for row in rows if row.score]
-    characters = [(row.score.cer, len(row.score.reference)) for row in rows if row.score]
-    character_sum = sum(length for _, length in characters)
     audio_s = sum(attempt.audio_s or 0.0 for attempt in attempts)
     time_s = sum(attempt.time_s or 0.0 for attempt in attempts)
     peaks = [row.attempt.memory for row in rows if row.attempt and row.attempt.memory]
@@ -84,11 +88,7 @@ def _summary(model: str, rows: list[Row]) -> ModelSummary:
         # a model that never answered has no accuracy, good or bad
         wer=scoring.corpus_wer(scores) if attempts else None,
         wer_interval=scoring.corpus_wer_interval(scores) if attempts else None,
-        cer=(
-            sum((cer or 0.0) * length for cer, length in characters) / character_sum
-            if attempts and character_sum
-            else None
-        ),
+        cer=scoring.corpus_cer(scores) if attempts else None,
         audio_s=audio_s,
         rtfx=audio_s / time_s if time_s else None,
         load_s=statistics.median(loads) if loads else None,

@@ -21,6 +21,9 @@ def print_report(
 ) -> None:
     """Models by WER, then the errors, then the signature."""
     console.print(_summary_table(summaries))
+    methods = ", ".join(sorted({one.peak_method for one in summaries if one.peak_method}))
+    if methods:
+        console.print(Text(f"RAM is the peak of the process tree, by {methods}", style="dim"))
     errors = _grouped_errors(rows)
     for line in errors[:MAX_ERRORS_SHOWN]:
         console.print(line)

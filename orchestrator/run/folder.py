@@ -54,11 +54,11 @@ def check_space(folder: Path) -> None:
 def find_run(run: str, results: Path) -> Path:
     """The folder of a run given by its name in results, or by a path."""
     for folder in (results / run, Path(run)):
-        if (folder / "journal.jsonl").is_file():
+        if run and (folder / "run.json").exists():
             return folder
-    if Path(run).is_dir():
-        raise RunFolderError(f"{run} is not a run's folder: it has no journal.jsonl")
-    known = [file.parent.name for file in results.glob("*/journal.jsonl")]
+    if run and Path(run).is_dir():
+        raise RunFolderError(f"{run} is not a run's folder: it has no run.json")
+    known = [file.parent.name for file in results.glob("*/run.json")]
     raise unknown_name("run", run, known)
 
 

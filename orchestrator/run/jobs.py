@@ -7,8 +7,10 @@ import json
 from dataclasses import dataclass
 
 from orchestrator import paths
-from orchestrator.checkpoints import Checkpoint
-from orchestrator.environments.store import Env
+from orchestrator.audio.decode import decoder_version
+from orchestrator.checkpoints import Checkpoint, fingerprint
+from orchestrator.environments.env import Env
+from orchestrator.machine import machine_identity
 from orchestrator.stacks import Model, Stack
 from schemas.messages import PROTOCOL
 
@@ -27,7 +29,8 @@ def model_key(job: ModelJob, env: Env) -> str:
     model = job.model
     went_in = [
         model.name,
-        str(job.checkpoint.path) if job.checkpoint.path else None,
+        str(job.checkpoint.path),
+        fingerprint(job.checkpoint.path) if job.checkpoint.path else None,
         model.checkpoint,
         model.revision,
         model.options,
@@ -38,5 +41,7 @@ def model_key(job: ModelJob, env: Env) -> str:
         job.stack.worker_sha256,
         *(hashlib.sha256(file.read_bytes()).hexdigest() for file in paths.HOST_FILES),
         PROTOCOL,
+        decoder_version(),
+        machine_identity(),  # times and memory of two machines do not belong into one table
     ]
     return hashlib.sha256(json.dumps(went_in, sort_keys=True, default=str).encode()).hexdigest()

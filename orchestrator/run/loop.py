@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.audio.decode import DecodedFacts, Samples, decode
+from orchestrator.checkpoints import warm_cache
 from orchestrator.environments.build import choose_accelerator, ensure_env
+from orchestrator.environments.env import Env
 from orchestrator.environments.locks import use_env
-from orchestrator.environments.store import Env
 from orchestrator.errors import AsrbenchError, AudioError
 from orchestrator.journal import Journal
 from orchestrator.run.jobs import ModelJob, model_key
@@ -18,10 +20,13 @@ from orchestrator.run.options import RunOptions
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import Model
 from orchestrator.supervisor.channel import WorkerFault
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.worker import Transcribed, Worker, WorkerSpec
 from orchestrator.views import View
 from schemas.messages import SAMPLE_RATE_HZ
 from schemas.records import Attempt, LoadTimes, ModelFailed, ModelStarted, Outcome, Phase
+
+CLOCK_SLACK_S = 0.5
+CLOCK_SLACK = 0.1
 
 Done = Callable[[str, str, Snippet], bool]  # (model, key, snippet) → an attempt holds
 
@@ -62,7 +67,8 @@ def run_model(
     """All snippets on one model. Every way in which it can end is in the journal afterwards."""
     name, failure = job.model.name, None
     try:
-        _Turn(job, options, recorder).run(snippets, done)
+        with contextlib.ExitStack() as held:
+            _Turn(job, options, recorder, held).run(snippets, done)
     except _GivenUp as given_up:
         failure = ModelFailed(
             at=now(),
@@ -78,8 +84,11 @@ def run_model(
 class _Turn:
     """One model's turn: its env, its worker while it lives, its crashes in a row."""
 
-    def __init__(self, job: ModelJob, options: RunOptions, recorder: Recorder) -> None:
+    def __init__(
+        self, job: ModelJob, options: RunOptions, recorder: Recorder, held: contextlib.ExitStack
+    ) -> None:
         self._job = job
+        self._held = held
         self._options = options
         self._recorder = recorder
         self._loaded: _Loaded | None = None
@@ -103,8 +112,7 @@ class _Turn:
         pending = [s for s in snippets if not s.error and not done(model, key, s)]
         pending_s = sum(snippet.duration_s or 0.0 for snippet in pending)
         self._recorder.view.model_begins(model, len(pending), pending_s)
-        with use_env(env.folder.name, self._recorder.view.note):
-            self._transcribe_all(pending, env, key)
+        self._transcribe_all(pending, env, key)
 
     def _transcribe_all(self, pending: list[Snippet], env: Env, key: str) -> None:
         try:
@@ -130,9 +138,17 @@ class _Turn:
             raise _GivenUp("failed", "download", f"{model}: {self._job.checkpoint.missing}")
         view.stage(model, "preparing its env")
         try:
-            return ensure_env(stack, choose_accelerator(stack), view.note)
+            accelerator = choose_accelerator(stack)
+            if accelerator != stack.accelerators[0]:
+                view.note(f"{model}: runs on {accelerator}; {stack.accelerators[0]} comes later")
+            env = ensure_env(stack, accelerator, view.note)
+            self._held.enter_context(use_env(env, view.note))
         except AsrbenchError as error:
             raise _GivenUp("failed", "env", str(error)) from error
+        if self._job.checkpoint.path:
+            view.stage(model, "reading its checkpoint")
+            warm_cache(self._job.checkpoint.path)
+        return env
 
     def _load(self, env: Env) -> _Loaded:
         """A fresh worker with its model; tried again only after a crash."""
@@ -150,6 +166,9 @@ class _Turn:
             except WorkerFault as fault:
                 phase = worker.phase if worker else phase
                 self._crashes += 1
+                if phase == "spawn":  # no model is to blame before the host's hello
+                    hint = f"\nIs its env broken? asrbench env rebuild {self._job.stack.name}"
+                    raise _GivenUp(fault.outcome, phase, fault.message + hint) from fault
                 if fault.outcome != "crashed":
                     raise _GivenUp(fault.outcome, phase, fault.message) from fault
                 if self._crashes >= self._options.max_crashes:
@@ -210,7 +229,7 @@ class _Turn:
                 "audio_s": facts.samples / SAMPLE_RATE_HZ,
                 "memory": worker.memory(),
                 "details": result.details,
-                "notes": _notes(snippet, facts, self._job.model),
+                "notes": (*_notes(snippet, facts, self._job.model), *_clock_notes(result)),
             }
         )
 
@@ -254,6 +273,16 @@ def _notes(snippet: Snippet, facts: DecodedFacts, model: Model) -> tuple[str, ..
     if model.languages and snippet.language.split("-")[0] not in model.languages:
         notes.append(f"the model knows {', '.join(model.languages)}, not {snippet.language}")
     return tuple(notes)
+
+
+def _clock_notes(result: Transcribed) -> tuple[str, ...]:
+    """The two clocks tell apart a slow model and a machine that slept or a controller that did."""
+    if result.time_s - result.infer_s <= max(CLOCK_SLACK_S, CLOCK_SLACK * result.infer_s):
+        return ()
+    return (
+        f"the controller's clock says {result.time_s:.2f} s, the worker's {result.infer_s:.2f} s: "
+        "was the machine asleep, or the controller stopped?",
+    )
 
 
 def _check_device(worker: Worker, wanted: str) -> None:

@@ -17,7 +17,7 @@ from orchestrator import machine
 from orchestrator.checkpoints import find_checkpoint
 from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
 from orchestrator.journal import Journal, read_journal
-from orchestrator.reports.report import Report, make_report
+from orchestrator.reports.report import Report, make_report, write_files
 from orchestrator.reports.rows import RunState, replay
 from orchestrator.run import folder as run_folder
 from orchestrator.run.jobs import ModelJob
@@ -46,6 +46,7 @@ class Finished:
 
     report: Report
     exit_code: int
+    write_error: RunFolderError | None  # the figures are there, their files are not
 
 
 def prepare(options: RunOptions) -> Prepared:
@@ -108,7 +109,11 @@ def _run(
 ) -> Finished:
     snippets, jobs = prepared.snippets, prepared.jobs
     plan = _plan(prepared)
-    record = _run_record(prepared, plan)
+    record = _run_record(prepared, plan) | _earlier_sessions(folder)
+    if state:
+        gone = {s.name for s in state.plan.snippets} - {s.name for s in snippets}
+        for name in sorted(gone):
+            view.note(f"{name}: was in this run and is not among the snippets any more")
     _write_json(folder / "run.json", record)
     journal = Journal(folder / "journal.jsonl", good_bytes)
     interrupted = False
@@ -126,6 +131,7 @@ def _run(
         view.close()
         journal.close()
     report = make_report(folder)
+    write_error = _write_files(report)
     exit_code = EXIT_INTERRUPTED if interrupted else report.exit_code
     record |= {
         "finished_at": now(),
@@ -134,7 +140,7 @@ def _run(
         "envs": _envs(folder),
     }
     _write_json(folder / "run.json", record)
-    return Finished(report, exit_code)
+    return Finished(report, exit_code, write_error)
 
 
 def _holding(state: RunState | None) -> Done:
@@ -183,6 +189,24 @@ def _run_record(prepared: Prepared, plan: Plan) -> dict[str, Any]:
         "options": absolute.model_dump(mode="json"),
         "snippet_set_sha256": plan.snippet_set_sha256,
     }
+
+
+def _write_files(report: Report) -> RunFolderError | None:
+    try:
+        write_files(report)
+    except RunFolderError as error:  # a full disk, or results.csv open in a spreadsheet
+        return error
+    return None
+
+
+def _earlier_sessions(folder: Path) -> dict[str, Any]:
+    """When and where a run was worked on before it was resumed."""
+    try:
+        before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        session = {key: before.get(key) for key in ("started_at", "finished_at", "machine")}
+        return {"earlier_sessions": [*before.get("earlier_sessions", []), session]}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _envs(folder: Path) -> dict[str, Any]:

@@ -34,11 +34,22 @@ def check_snippets(path: Path) -> Checked:
         checked.found += 1
         if snippet.error:
             checked.problems.append(f"{snippet.name}: {snippet.error}")
+            _check_audio_too(snippet, checked)
         else:
             _check_one(snippet, checked)
     if path.is_dir():
         checked.warnings += _lonely_texts(path)
     return checked
+
+
+def _check_audio_too(snippet: Snippet, checked: Checked) -> None:
+    """A recording without a reference may be broken as well: say both at once."""
+    try:
+        for _ in decode(snippet.audio, DecodedFacts()):
+            pass
+    except AudioError as error:
+        if str(error) != snippet.error:
+            checked.problems.append(f"{snippet.name}: {error}")
 
 
 def _check_one(snippet: Snippet, checked: Checked) -> None:

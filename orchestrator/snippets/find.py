@@ -77,8 +77,16 @@ def read_reference(file: Path) -> str:
 
 
 def _audio_files(root: Path) -> list[Path]:
-    files = []
-    for folder, folders, names in os.walk(root):
+    def refuse(error: OSError) -> None:
+        raise SnippetsError(f"cannot read the folder {error.filename}: {error.strerror}")
+
+    files, seen = [], set()
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in decode.AUDIO_SUFFIXES:

@@ -8,6 +8,7 @@ Only the first two are required; paths are relative to the manifest. Other keys 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -48,13 +49,12 @@ def read_manifest(file: Path) -> list[Snippet]:
     except OSError as error:
         raise SnippetsError(f"cannot read {file}: {error.strerror}") from error
     entries = [
-        _snippet(file, _line(file, number, line))
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
+        _line(file, number, line) for number, line in enumerate(lines, start=1) if line.strip()
     ]
     if not entries:
         raise SnippetsError(f"{file} names no recording")
-    return entries
+    uses = Counter(entry.audio_filepath for entry in entries)
+    return [_snippet(file, entry, uses[entry.audio_filepath] > 1) for entry in entries]
 
 
 def _line(file: Path, number: int, line: str) -> _Line:
@@ -72,14 +72,16 @@ def _line(file: Path, number: int, line: str) -> _Line:
         raise SnippetsError(f"{file}, line {number} is not JSON: {error}") from error
 
 
-def _snippet(file: Path, line: _Line) -> Snippet:
+def _snippet(file: Path, line: _Line, several: bool) -> Snippet:
     audio = file.parent / line.audio_filepath  # an absolute path stays as it is
     try:
         below = audio.relative_to(file.parent)
     except ValueError:
         below = audio.relative_to(audio.anchor)
     name = printable_name(below.with_suffix("") if below.suffix else below)
-    if line.offset:  # several segments of one recording have names of their own
+    if line.offset or (
+        several and line.duration is not None
+    ):  # segments of one recording have names of their own
         end = "" if line.duration is None else _seconds(line.offset + line.duration)
         name += f"@{_seconds(line.offset)}-{end}"
     return Snippet(

@@ -90,7 +90,7 @@ class Channel:
     def __init__(
         self, command: list[str], environment: dict[str, str], folder: Path, log: Path
     ) -> None:
-        log_file = log.open("ab")
+        log_file = log.open("ab", buffering=0)
         try:
             self.tree: ProcessTree = spawn(command, environment, folder)
         except BaseException:

@@ -6,9 +6,9 @@ An undrained pipe would block the worker after 64 KB; an endless one would fill 
 from __future__ import annotations
 
 import collections
+import io
 import threading
 import time
-from typing import BinaryIO
 
 from orchestrator.platforms import ByteStream
 
@@ -21,7 +21,7 @@ CHUNK_BYTES = 64 << 10
 class LogPump:
     """Copies one worker's stderr to the end of a log file until the pipe closes."""
 
-    def __init__(self, stream: ByteStream, file: BinaryIO) -> None:
+    def __init__(self, stream: ByteStream, file: io.FileIO) -> None:
         self._stream = stream
         self._file = file
         self._tail: collections.deque[bytes] = collections.deque()
@@ -67,7 +67,6 @@ class LogPump:
             self._file.write(chunk[:room])
             if len(chunk) >= room:
                 self._file.write(b"\n[asrbench: this log is cut here, the worker printed on]\n")
-            self._file.flush()
         except OSError:  # a full disk must not stop the draining
             return 0
         return room - len(chunk)

@@ -113,8 +113,7 @@ class Worker:
         deadline = time.monotonic() + timeout_s
         self._channel.expect_silence()
         self._channel.send(messages.Transcribe(snippet, samples_hint), deadline)
-        sent = self._send_audio(snippet, blocks, deadline)
-        handed_over_at = time.perf_counter()
+        sent, handed_over_at = self._send_audio(snippet, blocks, deadline)
         while True:
             received = self._channel.receive(deadline)
             reply = received.reply
@@ -162,7 +161,13 @@ class Worker:
         """Kill it and everything that it started."""
         self._channel.close()
 
-    def _send_audio(self, snippet: str, blocks: Iterator[Samples], deadline: float) -> int:
+    def _send_audio(
+        self, snippet: str, blocks: Iterator[Samples], deadline: float
+    ) -> tuple[int, float]:
+        """How many samples were sent, and when the last block began to be handed over.
+
+        Its end would be too late: a quick worker can have answered before we look at the clock.
+        """
         sent, held = 0, None
         try:
             for block in blocks:
@@ -174,8 +179,9 @@ class Worker:
             self._channel.send(messages.Cancel(snippet), deadline)
             raise
         assert held is not None  # no samples at all is an AudioError
+        handed_over_at = time.perf_counter()
         self._send_block(snippet, held, True, deadline)
-        return sent + len(held)
+        return sent + len(held), handed_over_at
 
     def _send_block(self, snippet: str, block: Samples, last: bool, deadline: float) -> None:
         blob = memoryview(np.ascontiguousarray(block, "<f4").data).cast("B")

@@ -1,0 +1,25 @@
+"""What an env is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.platforms import venv_python
+
+
+@dataclass(frozen=True)
+class Env:
+    """A virtualenv that was proved."""
+
+    folder: Path
+    stack: str
+    accelerator: str
+    python_version: str
+    lock_sha256: str
+    build_s: float
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter; on Windows a launcher for it."""
+        return venv_python(self.folder)
