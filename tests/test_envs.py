@@ -299,3 +299,23 @@ def test_an_env_in_use_is_neither_replaced_nor_removed(
     assert done.code == 3
     assert f"in use by a run (process {controller.pid})" in done.err
     assert tree_hash(puppet_env) == before
+
+
+def test_what_a_stack_file_says_cannot_steer_a_terminal(asrbench, make_stack):
+    folder = make_stack(name="loud")
+    file = folder / "pyproject.toml"
+    file.write_text(file.read_text(encoding="utf-8") + 'licence = "[/red]\\u001b[31mX"\n', "utf-8")
+    done = asrbench("models", "list", "--stacks", folder)
+    assert done.code == 0, done.err
+    assert "[/red]" in done.out
+    assert "\x1b" not in done.out
+
+
+@pytest.mark.parametrize("checkpoint", ["a/b:/etc/passwd", "a/b:../c", "a/b; rm -rf", "../x", "b"])
+def test_a_checkpoint_that_leaves_its_folder_is_refused(asrbench, make_stack, checkpoint):
+    folder = make_stack(name="sly")
+    file = folder / "pyproject.toml"
+    file.write_text(file.read_text(encoding="utf-8") + f"checkpoint = {checkpoint!r}\n", "utf-8")
+    done = asrbench("models", "list", "--stacks", folder)
+    assert done.code == 2
+    assert "checkpoint" in done.err

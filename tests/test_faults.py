@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,14 @@ def run(asrbench, puppet_env, tmp_path):
     return go
 
 
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX way to die")
 FAULTS = [
     ("raise", "failed", "ValueError: the puppet was told to raise"),
-    ("segfault", "crashed", "SIGSEGV"),
-    ("abort", "crashed", "SIGABRT"),
+    pytest.param("segfault", "crashed", "SIGSEGV", marks=POSIX),
+    pytest.param("abort", "crashed", "SIGABRT", marks=POSIX),
     ("exit", "crashed", "exited with status 0"),
     ("system_exit", "crashed", "exited with status 7"),
-    ("sigkill", "crashed", "SIGKILL"),
+    pytest.param("sigkill", "crashed", "SIGKILL", marks=POSIX),
     ("memory_error", "out_of_memory", "MemoryError"),
     ("number", "failed", "TypeError: transcribe() returned int"),
     ("long", "failed", "the transcript has 5000000 characters"),
@@ -63,6 +65,7 @@ def test_a_hang_is_ended_at_its_deadline(run, clips, behaviour):
     assert rows["say"]["Outcome"] == "ok"
 
 
+@POSIX
 def test_a_native_crash_leaves_its_python_stack_in_the_error_and_the_log(run, clips):
     _, rows, folder = run(clips("segfault"))
     assert "Fatal Python error: Segmentation fault" in rows["segfault"]["Error"]
@@ -76,6 +79,7 @@ def test_nothing_of_the_worker_is_left_after_a_crash_with_a_detached_grandchild(
     assert not runs(pid)
 
 
+@POSIX
 def test_what_a_worker_prints_lands_in_its_log(run, clips):
     done, rows, folder = run(clips("print"))
     assert done.code == 0
@@ -90,6 +94,7 @@ def test_a_flood_on_stderr_neither_blocks_the_worker_nor_fills_the_disk(run, cli
     assert (folder / "logs" / "puppet.log").stat().st_size < 17 << 20
 
 
+@POSIX
 def test_after_so_many_crashes_in_a_row_the_model_is_given_up(run, clips):
     folder = clips("segfault", "abort", "say")
     done, rows, _ = run(folder, "--max-crashes", "2")
@@ -98,6 +103,7 @@ def test_after_so_many_crashes_in_a_row_the_model_is_given_up(run, clips):
     assert rows["say"]["Error"].startswith("not tried: given up after 2 crashes in a row")
 
 
+@POSIX
 def test_a_success_between_two_crashes_starts_the_count_again(run, clips):
     _, rows, _ = run(clips("segfault", "say", "abort", "dict"), "--max-crashes", "2")
     assert rows["dict"]["Outcome"] == "ok"
@@ -106,7 +112,7 @@ def test_a_success_between_two_crashes_starts_the_count_again(run, clips):
 @pytest.mark.parametrize(
     ("model", "outcome", "words"),
     [
-        ("puppet-shy", "crashed", "given up after 3 crashes in a row"),
+        pytest.param("puppet-shy", "crashed", "given up after 3 crashes in a row", marks=POSIX),
         ("puppet-raises", "failed", "the puppet was told to raise"),
         ("puppet-sleeps", "timed_out", "no answer in time"),
     ],

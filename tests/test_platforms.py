@@ -388,3 +388,28 @@ def test_latest_is_made_and_replaced(tmp_path):
         assert (tmp_path / "latest" / "me").read_text(encoding="utf-8") == name
     assert (tmp_path / "first" / "me").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "latest", "second"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_a_dead_reader_is_noticed_although_its_child_holds_the_pipe(start):
+    tree = start("import os, time\nif os.fork() == 0:\n    time.sleep(600)\nos._exit(3)")
+    assert tree.wait(LIMIT_S) == 3
+    with pytest.raises(OSError) as raised:
+        tree.write(memoryview(bytes(4 << 20)), time.monotonic() + LIMIT_S)
+    assert not isinstance(raised.value, TimeoutError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_one_short_helper_does_not_hide_the_peak_of_the_largest_process(start, monkeypatch):
+    """A spike between two looks is in the kernel's own high-water mark."""
+    monkeypatch.setattr(cgroups, "make_cgroup", lambda: None)
+    tree = start(
+        "import subprocess, sys, time\n"
+        "subprocess.run([sys.executable, '-c', 'import time; time.sleep(0.1)'])\n"
+        "block = bytearray(b'x') * (200 << 20)\n"
+        "del block\n"
+        "print('done', flush=True)\n"
+        "time.sleep(600)"
+    )
+    line_of(tree.stdout)
+    assert tree.memory().peak_bytes > 200 << 20

@@ -13,7 +13,7 @@ import time
 BEHAVIOURS = [
     "silence", "say", "raise", "segfault", "abort", "exit", "sleep", "memory_error", "spin",
     "print", "number", "grandchild", "long", "generator", "dict", "nan", "flood", "sigkill",
-    "allocate", "system_exit", "wire_noise",
+    "allocate", "system_exit", "wire_noise", "nurse",
 ]  # fmt: skip
 
 
@@ -113,6 +113,14 @@ def _grandchild(audio):
     sys.stderr.write(f"grandchild {child.pid}\n")
     sys.stderr.flush()
     os._exit(3)
+
+
+def _nurse(audio):
+    """Hangs with a child of its own, as a data loader would be."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    sys.stderr.write(f"child {child.pid}\n")
+    sys.stderr.flush()
+    time.sleep(600)
 
 
 def _long(audio):

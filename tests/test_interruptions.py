@@ -1,0 +1,221 @@
+"""Deaths and interruptions at any moment: nothing recorded is lost, nothing is left running."""
+
+from __future__ import annotations
+
+import csv
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from conftest import ROOT, STACKS, runs
+
+
+def read_rows(results):
+    with (results / "latest" / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def start(environment, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "orchestrate", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 no threads here
+    )
+
+
+def _heed_ctrl_c():
+    """A test run in the background has been told to ignore it, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_for(condition, seconds=30):
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def worker_of(controller):
+    def find():
+        for child in psutil.Process(controller.pid).children():
+            if "host.py" in " ".join(child.cmdline()):
+                return child
+        return None
+
+    return wait_for(find)
+
+
+def outcomes(results):
+    return {row["Snippet"]: row["Outcome"] for row in read_rows(results)}
+
+
+def journal_lines(results):
+    files = list(results.glob("2*/journal.jsonl"))
+    return files[0].read_bytes().count(b'"kind":"attempt"') if files else 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])
+def test_a_worker_killed_from_outside_costs_one_row(environment, puppet_env, clips, tmp_path, name):
+    results = tmp_path / "r"
+    controller = start(
+        environment, "--models", "puppet", "--stacks", STACKS, "--results", results,
+        "--snippets", clips("say", "sleep", "dict"),
+    )  # fmt: skip
+    wait_for(lambda: journal_lines(results) == 1)
+    worker_of(controller).send_signal(getattr(signal, name))
+    out, _ = controller.communicate(timeout=60)
+    assert controller.returncode == 1, out
+    assert outcomes(results) == {"00-say": "ok", "01-sleep": "crashed", "02-dict": "ok"}
+    assert name in [row["Error"] for row in read_rows(results)][1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_a_killed_controller_leaves_no_orphan_and_resumes_to_the_same_rows(
+    environment, asrbench, puppet_env, clips, tmp_path
+):
+    folder = clips("say", "raise", "sleep", "dict", seconds=0.1)
+    common = ["--models", "puppet", "--stacks", STACKS, "--snippets", folder, "--timeout", "2"]
+    asrbench("orchestrate", *common, "--results", tmp_path / "undisturbed")
+
+    results = tmp_path / "r"
+    controller = start(environment, *common, "--results", results)
+    wait_for(lambda: journal_lines(results) == 2)
+    worker = worker_of(controller)
+    controller.kill()
+    controller.communicate(timeout=10)
+    wait_for(lambda: not runs(worker.pid), seconds=5)
+
+    done = asrbench("orchestrate", "--resume", "latest", "--results", results)
+    assert outcomes(results) == outcomes(tmp_path / "undisturbed")
+    assert done.code == 1
+    assert "puppet: 2 snippets to do" in done.out
+    assert journal_lines(results) == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_says_so_and_can_go_on(
+    environment, asrbench, puppet_env, clips, tmp_path, name
+):
+    results, folder = tmp_path / "r", clips("say", "sleep", "dict", seconds=0.1)
+    controller = start(
+        environment, "--models", "puppet", "--stacks", STACKS, "--results", results,
+        "--snippets", folder, "--timeout", "2",
+    )  # fmt: skip
+    wait_for(lambda: journal_lines(results) == 1)
+    worker = worker_of(controller)
+    controller.send_signal(getattr(signal, name))
+    out, _ = controller.communicate(timeout=30)
+    assert controller.returncode == 130
+    assert "Traceback" not in out
+    assert "--resume" in out
+    assert not runs(worker.pid)
+    assert outcomes(results) == {"00-say": "ok", "01-sleep": "", "02-dict": ""}
+    asrbench("orchestrate", "--resume", "latest", "--results", results)
+    assert outcomes(results) == {"00-say": "ok", "01-sleep": "timed_out", "02-dict": "ok"}
+
+
+def test_a_torn_last_line_is_dropped_and_said(asrbench, puppet_env, clips, tmp_path):
+    results = tmp_path / "r"
+    asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--results", results,
+        "--snippets", clips("say", "dict"),
+    )  # fmt: skip
+    journal = results / "latest" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    done = asrbench("orchestrate", "--resume", "latest", "--results", results)
+    assert done.code == 0
+    assert "torn" in done.out
+    assert "puppet: 1 snippets to do" in done.out
+    assert outcomes(results) == {"00-say": "ok", "01-dict": "ok"}
+
+
+def test_a_changed_recording_is_heard_again_on_resume(asrbench, puppet_env, clips, tmp_path):
+    results, folder = tmp_path / "r", clips("raise", "dict")
+    arguments = ["--models", "puppet", "--stacks", STACKS, "--snippets", folder]
+    asrbench("orchestrate", *arguments, "--results", results)
+    (folder / "00-raise.wav").write_bytes((folder / "01-dict.wav").read_bytes())
+    done = asrbench("orchestrate", "--resume", "latest", "--results", results)
+    assert done.code == 0, done.out
+    assert "puppet: 1 snippets to do" in done.out
+
+
+def test_a_run_folder_in_use_names_its_holder(environment, asrbench, puppet_env, clips, tmp_path):
+    results = tmp_path / "r"
+    controller = start(
+        environment, "--models", "puppet", "--stacks", STACKS, "--results", results,
+        "--snippets", clips("sleep"),
+    )  # fmt: skip
+    try:
+        wait_for(lambda: list(results.glob("2*/journal.jsonl")))
+        done = asrbench("orchestrate", "--resume", "latest", "--results", results)
+    finally:
+        controller.terminate()
+        controller.communicate(timeout=30)
+    assert done.code == 2
+    assert f"process {controller.pid}" in done.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux marks its process trees")
+def test_a_killed_controllers_grandchildren_end_with_the_next_run(
+    environment, asrbench, puppet_env, clips, tmp_path
+):
+    results = tmp_path / "r"
+    controller = start(
+        environment, "--models", "puppet", "--stacks", STACKS, "--results", results,
+        "--snippets", clips("nurse", seconds=0.1), "--timeout", "1",
+    )  # fmt: skip
+
+    def child():
+        logs = list(results.glob("2*/logs/puppet.log"))
+        return logs and re.search(r"child (\d+)\n", logs[0].read_text(encoding="utf-8"))
+
+    pid = int(wait_for(child)[1])
+    controller.kill()
+    controller.communicate(timeout=10)
+    asrbench("orchestrate", "--resume", "latest", "--results", results)
+    wait_for(lambda: not runs(pid), seconds=5)
+
+
+@pytest.mark.parametrize("changed", ["helper.py", "checkpoint"])
+def test_a_changed_worker_or_checkpoint_is_run_again_on_resume(asrbench, clips, tmp_path, changed):
+    stack = tmp_path / "changing"
+    stack.mkdir()
+    text = (STACKS / "puppet" / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.partition("[tool.asrbench.models")[0].replace('"puppet"', '"changing"')
+    text += '[tool.asrbench.models.changing]\ncheckpoint = "owner/repo"\n'
+    (stack / "pyproject.toml").write_text(text, encoding="utf-8")
+    (stack / "helper.py").write_text("WORD = 'old'\n", encoding="utf-8")
+    (stack / "worker.py").write_text(
+        "from .helper import WORD\n"
+        "def load(checkpoint, device):\n    return open(checkpoint).read()\n"
+        "def transcribe(model, audio):\n    return WORD + ' ' + model\n",
+        encoding="utf-8",
+    )
+    weights = tmp_path / "weights"
+    weights.write_text("old", encoding="utf-8")
+    results = tmp_path / "r"
+    asrbench(
+        "orchestrate", "--models", "changing", "--stacks", stack, "--snippets", clips("say"),
+        "--checkpoint", f"changing={weights}", "--results", results,
+    )  # fmt: skip
+    assert [row["Transcript"] for row in read_rows(results)] == ["old old"]
+    if changed == "checkpoint":
+        weights.write_text("newer", encoding="utf-8")
+    else:
+        (stack / "helper.py").write_text("WORD = 'newer'\n", encoding="utf-8")
+    asrbench("orchestrate", "--resume", "latest", "--results", results)
+    assert "newer" in read_rows(results)[0]["Transcript"]
