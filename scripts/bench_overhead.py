@@ -1,31 +1,35 @@
 """Measure what the whole path of `asrbench orchestrate` adds to a model's own time.
 
-    python scripts/bench_overhead.py [--repeats 5] [--audio DIR]
+    python scripts/bench_overhead.py [--pairs 15] [--audio DIR]
 
-PocketSphinx transcribes the same clips in two ways, in paired runs that take turns going first:
+PocketSphinx transcribes the same clip again and again in two ways that take turns:
 
 direct       the baseline. One process of the model's own env, same interpreter flags and
-             environment variables, imports workers/pocketsphinx.py and calls load() once and
-             transcribe() for each clip, on samples that were decoded beforehand. The time is its
-             clock around transcribe(). No pipe, no supervisor, no memory sampling, no records.
-orchestrate  `python -m orchestrator orchestrate` as a person would run it. The time is Time_Sec
-             of results.csv: the controller's clock, last audio handed over → result received.
+             environment variables, imports workers/pocketsphinx.py and calls load() once, then
+             transcribe() on samples that were decoded beforehand. The time is its own clock
+             around transcribe(). No pipe, no supervisor, no memory sampling, no records.
+orchestrate  a run by the code behind `asrbench orchestrate`, over copies of the clip, with a view
+             that has the direct side transcribe after each attempt. The time is Time_Sec: the
+             controller's clock, handing over the last block → result received.
 
-Both sides take the clips in the same order from a fresh process, and must give the same texts.
-Clips under 10 s are left out. The goal is a ratio below 1.02 over all clips.
+Each orchestrate time is divided by the mean of the direct times just before and just after it, so
+that a machine that gets slower or faster meanwhile does not count. The first pair of each clip is
+a warm-up and left out. Both sides must give the same text. Clips under 10 s are left out. The goal
+is a median of the paired ratios below 1.02.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +38,19 @@ from orchestrator import paths
 from orchestrator.audio.decode import DecodedFacts, decode
 from orchestrator.environments.build import ensure_env
 from orchestrator.environments.env import Env
+from orchestrator.run import orchestrate
+from orchestrator.run.options import RunOptions
 from orchestrator.snippets.find import collect_snippets
-from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import read_stack
 from orchestrator.supervisor.environment import worker_environment
-from schemas.messages import SAMPLE_RATE_HZ
+from orchestrator.views.plain import QuietView
+from schemas.records import Attempt
 
 MODEL = "pocketsphinx"
 MIN_AUDIO_S = 10.0
 GOAL = 1.02
 
-# reads nothing but its arguments: the worker's file, then one file of float32 samples per clip
+# argument: the worker's file; then for each line, a file of float32 samples: a line of JSON
 DIRECT = """\
 import importlib.util, json, sys, time
 import numpy as np
@@ -53,173 +59,131 @@ spec = importlib.util.spec_from_file_location("direct_worker", sys.argv[1])
 worker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
 model = worker.load(None, "cpu")
-results = []
-for file in sys.argv[2:]:
-    audio = np.fromfile(file, "<f4")
+for line in sys.stdin:
+    audio = np.fromfile(line.strip(), "<f4")
     start = time.perf_counter()
     text = worker.transcribe(model, audio)
-    results.append((text, time.perf_counter() - start))
-print(json.dumps(results))
+    print(json.dumps([text, time.perf_counter() - start]), flush=True)
 """
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A recording, and its decoded samples for the direct side."""
+@dataclass
+class Direct:
+    """The baseline's process, and the samples that it is given."""
 
-    snippet: Snippet
+    process: subprocess.Popen[str]
     samples: Path
-    audio_s: float
+
+    def transcribe(self) -> tuple[str, float]:
+        """Text and seconds."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{self.samples}\n")
+        self.process.stdin.flush()
+        text, time_s = json.loads(self.process.stdout.readline())
+        return str(text), float(time_s)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one side says of one clip."""
+@dataclass
+class PairingView(QuietView):
+    """Has the direct side transcribe before the first attempt and after each one."""
 
-    text: str
-    time_s: float
-    own_s: float  # the clock around transcribe(); on the direct side there is no other
+    direct: Direct
+    direct_s: list[float] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
 
+    def model_begins(self, model: str, pending: int, pending_audio_s: float) -> None:
+        """The run is about to begin."""
+        self.direct_s.append(self.direct.transcribe()[1])
 
-@dataclass(frozen=True)
-class Pair:
-    """One clip's results of one paired run."""
+    def attempt(self, attempt: Attempt) -> None:
+        """One orchestrate time is there; its second direct neighbour follows."""
+        text, time_s = self.direct.transcribe()
+        if attempt.text != text:
+            sys.exit(f"the texts differ:\n  {text}\n  {attempt.text} ({attempt.error})")
+        self.attempts.append(attempt)
+        self.direct_s.append(time_s)
 
-    direct: Result
-    orchestrate: Result
-
-
-def write_manifest(folders: Sequence[Path], file: Path) -> None:
-    """The recordings of 10 s and more, and no others, for --snippets."""
-    lines = [
-        {"audio_filepath": str(snippet.audio.resolve()), "text": snippet.reference}
-        for folder in folders
-        for snippet in collect_snippets(folder)
-        if not snippet.error and (snippet.duration_s or 0.0) >= MIN_AUDIO_S
-    ]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-
-
-def decode_clips(manifest: Path, scratch: Path) -> list[Clip]:
-    """The manifest's clips in the order of a run, decoded by the project's own decoder."""
-    clips: list[Clip] = []
-    for snippet in collect_snippets(manifest):
-        samples = np.concatenate(list(decode(snippet.audio, DecodedFacts())))
-        file = scratch / f"{len(clips)}.f32"
-        samples.astype("<f4").tofile(file)
-        clips.append(Clip(snippet, file, len(samples) / SAMPLE_RATE_HZ))
-    return clips
+    def ratios(self) -> list[float]:
+        """Orchestrate over direct, the warm-up left out."""
+        times = [attempt.time_s or 0.0 for attempt in self.attempts]
+        neighbours = zip(self.direct_s, self.direct_s[1:], strict=False)
+        paired = zip(times, neighbours, strict=True)
+        return [time_s / ((before + after) / 2) for time_s, (before, after) in paired][1:]
 
 
-def run_direct(env: Env, clips: Sequence[Clip]) -> list[Result]:
-    """A fresh process that loads the model and transcribes each clip."""
-    command = [str(env.python), "-I", "-B", "-X", "utf8", "-c", DIRECT]
-    command += [str(paths.WORKERS / f"{MODEL}.py"), *(str(clip.samples) for clip in clips)]
-    done = subprocess.run(
-        command, env=worker_environment(), stdout=subprocess.PIPE, check=True, encoding="utf-8"
-    )
-    return [Result(text, time_s, time_s) for text, time_s in json.loads(done.stdout)]
+@contextmanager
+def direct_side(env: Env, clip: Path, folder: Path) -> Iterator[Direct]:
+    """The baseline's process with the decoded clip."""
+    samples = folder / "samples.f32"
+    np.concatenate(list(decode(clip, DecodedFacts()))).astype("<f4").tofile(samples)
+    command = [str(env.python), "-I", "-B", "-X", "utf8", "-X", "faulthandler", "-c", DIRECT]
+    with subprocess.Popen(
+        [*command, str(paths.WORKERS / f"{MODEL}.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        env=worker_environment(),
+    ) as process:
+        yield Direct(process, samples)
 
 
-def run_orchestrate(manifest: Path, clips: Sequence[Clip], results: Path) -> list[Result]:
-    """The real command, and the rows that it left in results.csv."""
-    command = [sys.executable, "-m", "orchestrator", "orchestrate", "--quiet", "--models", MODEL]
-    command += ["--snippets", str(manifest), "--results", str(results)]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    file = max(results.glob("*/results.csv"))
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = {row["Snippet"]: row for row in csv.DictReader(stream)}
-    found = (rows[clip.snippet.name] for clip in clips)
-    return [
-        Result(row["Transcript"], float(row["Time_Sec"]), float(row["Worker_Sec"])) for row in found
-    ]
-
-
-def measure(env: Env, manifest: Path, repeats: int, scratch: Path) -> dict[Clip, list[Pair]]:
-    """For each clip its pairs; the sides take turns going first. One warm-up pair is left out."""
-    clips = decode_clips(manifest, scratch)
-    pairs: dict[Clip, list[Pair]] = {clip: [] for clip in clips}
-    for repeat in range(-1, repeats):
-        results = scratch / f"results-{repeat + 1}"
-        if repeat % 2:
-            orchestrated = run_orchestrate(manifest, clips, results)
-            direct = run_direct(env, clips)
-        else:
-            direct = run_direct(env, clips)
-            orchestrated = run_orchestrate(manifest, clips, results)
-        for clip, *both in zip(clips, direct, orchestrated, strict=True):
-            pair = Pair(*both)
-            if pair.direct.text != pair.orchestrate.text:
-                sys.exit(f"error: the texts of {clip.snippet.name} differ: {pair}")
-            if repeat >= 0:
-                pairs[clip].append(pair)
-    return pairs
-
-
-def sums(results: Sequence[Result]) -> Result:
-    """All clips of one repeat as if they were one."""
-    return Result("", sum(one.time_s for one in results), sum(one.own_s for one in results))
-
-
-def ratios(pairs: Sequence[Pair]) -> tuple[float, float, float, float, float]:
-    """Both medians, their ratio, the median of the paired ratios, and the ratio of the fastest."""
-    direct_s = [pair.direct.time_s for pair in pairs]
-    orchestrate_s = [pair.orchestrate.time_s for pair in pairs]
-    medians = statistics.median(direct_s), statistics.median(orchestrate_s)
-    paired = statistics.median(o / d for o, d in zip(orchestrate_s, direct_s, strict=True))
-    return *medians, medians[1] / medians[0], paired, min(orchestrate_s) / min(direct_s)
-
-
-def print_result(pairs: dict[Clip, list[Pair]]) -> None:
-    """A row for each clip, one for all, and the goal."""
-    every = [
-        Pair(sums([pair.direct for pair in repeat]), sums([pair.orchestrate for pair in repeat]))
-        for repeat in zip(*pairs.values(), strict=True)
-    ]
-    rows = [(clip.snippet.audio.name, clip.audio_s, found) for clip, found in pairs.items()]
-    rows.append(("all clips", sum(clip.audio_s for clip in pairs), every))
-    print(f"{MODEL}, {len(every)} paired runs, medians in seconds; all texts are equal")
-    print("direct       load() and transcribe() called in one process of the model's env")
-    print("orchestrate  Time_Sec of `python -m orchestrator orchestrate`")
-    print(
-        f"{'clip':28} {'audio':>7} {'direct':>9} {'orchestrate':>11} "
-        f"{'ratio':>8} {'paired':>8} {'fastest':>8}"
-    )
-    for name, audio_s, found in rows:
-        direct_s, orchestrate_s, ratio, paired, fastest = ratios(found)
-        print(
-            f"{name:28} {audio_s:7.1f} {direct_s:9.4f} {orchestrate_s:11.4f} "
-            f"{ratio:8.4f} {paired:8.4f} {fastest:8.4f}"
-        )
-    _, _, ratio, paired, fastest = ratios(every)
-    both = [pair.orchestrate for found in pairs.values() for pair in found]
-    outside_s = statistics.median(one.time_s - one.own_s for one in both)
-    share = statistics.median(one.time_s / one.own_s for one in both)
-    print(f"ratio: of medians {ratio:.4f}, median of paired {paired:.4f}, of fastest {fastest:.4f}")
-    print(f"Time_Sec over the worker's own clock in the same attempt: {share:.5f}")
-    print(f"  (a median of {outside_s * 1000:.2f} ms a clip outside transcribe())")
-    verdict = "yes" if ratio < GOAL else "no"
-    print(f"goal: under {GOAL:g} for clips of {MIN_AUDIO_S:g} s and more — {verdict}")
-
-
-def main() -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="paired runs (default 5)")
-    parser.add_argument("--audio", type=Path, action="append", default=[], metavar="DIR",
-                        help="more recordings, each with NAME.txt beside it")  # fmt: skip
-    arguments = parser.parse_args()
-    stack = read_stack(paths.SHIPPED_STACKS / MODEL)
-    env = ensure_env(stack, "cpu", lambda line: print(line, file=sys.stderr))
+def measure(env: Env, clip: Path, pairs: int) -> PairingView:
+    """One run over copies of the clip, with the direct side in between."""
     with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        manifest = scratch / "clips.jsonl"
-        write_manifest([paths.SHIPPED_SNIPPETS, *arguments.audio], manifest)
-        print_result(measure(env, manifest, arguments.repeats, scratch))
-    return 0
+        folder = Path(name)
+        copies = folder / "copies"
+        copies.mkdir()
+        for number in range(pairs + 1):
+            shutil.copy(clip, copies / f"{number:03d}{clip.suffix}")
+            (copies / f"{number:03d}.txt").write_text("any text", encoding="utf-8")
+        with direct_side(env, clip, folder) as direct:
+            view = PairingView(direct)
+            prepared = orchestrate.prepare(RunOptions(models=(MODEL,), snippets=copies))
+            orchestrate.start(prepared, folder / "results", view)
+    return view
+
+
+def long_clips(folders: list[Path]) -> list[Path]:
+    """Recordings of at least MIN_AUDIO_S."""
+    found = [snippet for folder in folders for snippet in collect_snippets(folder)]
+    usable = [snippet for snippet in found if not snippet.error]
+    return [snippet.audio for snippet in usable if (snippet.duration_s or 0.0) >= MIN_AUDIO_S]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Raw)
+    parser.add_argument("--pairs", type=int, default=15, help="for each clip")
+    parser.add_argument("--audio", type=Path, help="a folder of further recordings")
+    arguments = parser.parse_args()
+    env = ensure_env(read_stack(paths.SHIPPED_STACKS / MODEL), "cpu", print)
+    clips = long_clips([paths.SHIPPED_SNIPPETS, *([arguments.audio] if arguments.audio else [])])
+    print(f"{MODEL}, {arguments.pairs} pairs a clip, medians; all texts are equal")
+    print(f"{'clip':24} {'audio s':>8} {'direct s':>9} {'orchestrate s':>14} {'ratio':>7}  half of")
+    ratios, own = [], []
+    for clip in clips:
+        view = measure(env, clip, arguments.pairs)
+        mine = view.ratios()
+        ratios += mine
+        own += [(a.time_s or 0.0) / (a.infer_s or 1.0) for a in view.attempts[1:]]
+        low, _, high = statistics.quantiles(mine, n=4)
+        print(
+            f"{clip.name:24} {view.attempts[0].audio_s:8.1f} "
+            f"{statistics.median(view.direct_s[1:]):9.3f} "
+            f"{statistics.median(a.time_s or 0.0 for a in view.attempts[1:]):14.3f} "
+            f"{statistics.median(mine):7.4f}  {low:.3f} … {high:.3f}",
+            flush=True,
+        )
+    ratio = statistics.median(ratios)
+    print(f"median of {len(ratios)} paired ratios: {ratio:.4f}")
+    print(f"Time_Sec over the worker's own clock in the same attempt: {statistics.median(own):.5f}")
+    print(f"goal: under {GOAL} for clips of 10 s and more — {'yes' if ratio < GOAL else 'no'}")
+
+
+class _Raw(argparse.RawDescriptionHelpFormatter):
+    """Keeps the docstring's lines."""
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

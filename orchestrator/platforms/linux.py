@@ -23,8 +23,8 @@ from schemas.records import MemoryPeak
 
 __all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
 
-# the cgroup's counter is exact, so sampling only splits it; without one, sampling is all there is
-PERIOD_WITH_CGROUP_S = 0.05
+# the kernel counts exactly with a cgroup, and sampling only splits that number: seldom is enough
+PERIOD_WITH_CGROUP_S = 0.25
 PERIOD_WITHOUT_S = 0.01
 
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader

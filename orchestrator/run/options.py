@@ -24,9 +24,9 @@ class RunOptions(BaseModel):
     snippets: Path
     stacks: tuple[Path, ...] = ()
     checkpoints: dict[str, Path] = {}
-    timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0, allow_inf_nan=False)
-    load_timeout_s: float = Field(DEFAULT_LOAD_TIMEOUT_S, gt=0, allow_inf_nan=False)
-    max_crashes: int = Field(DEFAULT_MAX_CRASHES, ge=1)
+    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, gt=0, allow_inf_nan=False)
+    load_timeout_s: float = Field(default=DEFAULT_LOAD_TIMEOUT_S, gt=0, allow_inf_nan=False)
+    max_crashes: int = Field(default=DEFAULT_MAX_CRASHES, ge=1)
 
     def attempt_timeout_s(self, audio_s: float | None) -> float:
         """Limit of one attempt on audio of this length."""
