@@ -140,7 +140,8 @@ class _Turn:
         try:
             accelerator = choose_accelerator(stack)
             if accelerator != stack.accelerators[0]:
-                view.note(f"{model}: runs on {accelerator}; {stack.accelerators[0]} comes later")
+                first = stack.accelerators[0]
+                view.note(f"{model}: runs on {accelerator}: {first} is not supported yet")
             env = ensure_env(stack, accelerator, view.note)
             self._held.enter_context(use_env(env, view.note))
         except AsrbenchError as error:
