@@ -2,19 +2,21 @@
 
     python scripts/bench_overhead.py [--pairs 15] [--audio DIR]
 
-PocketSphinx transcribes the same clip again and again in two ways that take turns:
+PocketSphinx transcribes the same clip again and again in three ways that take turns:
 
 direct       the baseline. One process of the model's own env, same interpreter flags and
              environment variables, imports workers/pocketsphinx.py and calls load() once, then
              transcribe() on samples that were decoded beforehand. The time is its own clock
              around transcribe(). No pipe, no supervisor, no memory sampling, no records.
+control      a second process like direct. Its ratio to direct would be 1 on a quiet machine: what
+             it is instead says how far the other ratio can be trusted.
 orchestrate  a run by the code behind `asrbench orchestrate`, over copies of the clip, with a view
              that has the direct side transcribe after each attempt. The time is Time_Sec: the
              controller's clock, handing over the last block → result received.
 
 Clips are cut to their first 10 s: what the path adds does not grow with the audio, so the shortest
 clips that the goal is about are the hardest. A pair is the fastest of three attempts on each side,
-the six taking turns within seconds, so that a machine that gets slower or faster meanwhile does not
+all taking turns within seconds, so that a machine that gets slower or faster meanwhile does not
 count. The first pair of each clip is a warm-up and left out. Both sides must give the same text.
 The goal is a median of the paired ratios below 1.02.
 """
@@ -88,26 +90,29 @@ class Direct:
 
 @dataclass
 class PairingView(QuietView):
-    """Has the direct side transcribe after each attempt."""
+    """Has the direct side, and its double, transcribe after each attempt."""
 
     direct: Direct
+    control: Direct
     direct_s: list[float] = field(default_factory=list)
+    control_s: list[float] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
 
     def attempt(self, attempt: Attempt) -> None:
         """One orchestrate time is there; a direct one follows."""
+        self.control_s.append(self.control.transcribe()[1])
         text, time_s = self.direct.transcribe()
         if attempt.text != text:
             sys.exit(f"the texts differ:\n  {text}\n  {attempt.text} ({attempt.error})")
         self.attempts.append(attempt)
         self.direct_s.append(time_s)
 
-    def pairs(self) -> list[tuple[float, float]]:
-        """The fastest of each group, orchestrate and direct, the warm-up left out."""
+    def pairs(self) -> list[tuple[float, float, float]]:
+        """The fastest of each group: orchestrate, direct, control; the warm-up left out."""
         times = [attempt.time_s or 0.0 for attempt in self.attempts]
         starts = range(BEST_OF, len(times), BEST_OF)
         groups = [slice(start, start + BEST_OF) for start in starts]
-        return [(min(times[group]), min(self.direct_s[group])) for group in groups]
+        return [(min(times[g]), min(self.direct_s[g]), min(self.control_s[g])) for g in groups]
 
 
 @contextmanager
@@ -140,8 +145,8 @@ def measure(env: Env, clip: Path, pairs: int) -> PairingView:
             lines.append(json.dumps(line))
         manifest = folder / "manifest.jsonl"
         manifest.write_text("\n".join(lines), encoding="utf-8")
-        with direct_side(env, clip, folder) as direct:
-            view = PairingView(direct)
+        with direct_side(env, clip, folder) as direct, direct_side(env, clip, folder) as control:
+            view = PairingView(direct, control)
             prepared = orchestrate.prepare(RunOptions(models=(MODEL,), snippets=manifest))
             orchestrate.start(prepared, folder / "results", view)
     return view
@@ -164,22 +169,24 @@ def main() -> None:
     clips = long_clips([paths.SHIPPED_SNIPPETS, *([arguments.audio] if arguments.audio else [])])
     print(f"{MODEL}, {arguments.pairs} pairs a clip, medians; all texts are equal")
     print(f"{'clip':24} {'direct s':>9} {'orchestrate s':>14} {'ratio':>7}  middle half")
-    ratios, own = [], []
+    ratios, noise, own = [], [], []
     for clip in clips:
         view = measure(env, clip, arguments.pairs)
         found = view.pairs()
-        mine = [time_s / direct_s for time_s, direct_s in found]
+        mine = [time_s / direct_s for time_s, direct_s, _ in found]
         ratios += mine
+        noise += [control_s / direct_s for _, direct_s, control_s in found]
         own += [(a.time_s or 0.0) / (a.infer_s or 1.0) for a in view.attempts[1:]]
         low, _, high = statistics.quantiles(mine, n=4)
         print(
-            f"{clip.name:24} {statistics.median(direct_s for _, direct_s in found):9.3f} "
-            f"{statistics.median(time_s for time_s, _ in found):14.3f} "
+            f"{clip.name:24} {statistics.median(direct_s for _, direct_s, _ in found):9.3f} "
+            f"{statistics.median(time_s for time_s, _, _ in found):14.3f} "
             f"{statistics.median(mine):7.4f}  {low:.3f} … {high:.3f}",
             flush=True,
         )
     ratio = statistics.median(ratios)
     print(f"median of {len(ratios)} paired ratios: {ratio:.4f}")
+    print(f"control over direct, the noise of this machine: {statistics.median(noise):.4f}")
     print(f"Time_Sec over the worker's own clock in the same attempt: {statistics.median(own):.5f}")
     print(f"goal: under {GOAL} for clips of 10 s and more — {'yes' if ratio < GOAL else 'no'}")
 
