@@ -82,6 +82,26 @@ class MemoryPeak(_Record):
     file_bytes: int | None = None  # highest sampled file-backed memory
 
 
+class DeviceMemory(_Record):
+    """Highest memory of one accelerator that a worker's process tree held during an attempt.
+
+    Sampled from outside, never added to RAM: on an APU it is RAM that neither RSS nor a cgroup sees.
+    """
+
+    device: str  # PCI address or the driver's own name
+    peak_bytes: int
+    method: str
+
+
+class Energy(_Record):
+    """What a counter of the whole package or GPU rose by during an attempt; idle power is in it."""
+
+    source: str  # the counter's own name: package-0, NVIDIA GeForce RTX 4070
+    scope: Literal["package", "gpu"]
+    joules: float
+    method: str
+
+
 class Attempt(_Record):
     """One try of one model on one snippet."""
 
