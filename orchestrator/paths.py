@@ -14,7 +14,6 @@ _BUNDLED = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _PACKAGE
 SHIPPED_STACKS = _BUNDLED / "envs"
 SHIPPED_SNIPPETS = _BUNDLED / "snippets"
 WORKERS = _PACKAGE.parent / "workers"
-SCHEMAS = _PACKAGE.parent / "schemas"
 HOST = WORKERS / "host.py"
 HOST_FILES = (HOST, WORKERS / "audio_buffer.py")  # what stands between a model and its audio
 

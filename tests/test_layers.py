@@ -30,6 +30,7 @@ orchestrator.audio
 orchestrator.scoring
 orchestrator.platforms
 orchestrator.paths
+orchestrator.files
 orchestrator.errors
 orchestrator
 schemas.records

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from orchestrator import paths
 from orchestrator.environments.uv import run_uv
 from orchestrator.errors import EnvError, StackError
+from orchestrator.files import write_whole
 from orchestrator.stacks import Stack
 
 _STAMP = re.compile(r"^# stack-sha256: ([0-9a-f]{64})$", re.MULTILINE)
@@ -78,7 +77,7 @@ def make_lock(stack: Stack, accelerator: str) -> Lock:
         f"# stack-sha256: {_stack_sha256(stack, accelerator)}\n{resolved}"
     )
     try:
-        _replace(file, text)
+        write_whole(file, text)
     except OSError as error:
         raise EnvError(
             f"the lock of stack {stack.name!r} cannot be written to {file}: {error.strerror}; "
@@ -110,11 +109,3 @@ def _stack_sha256(stack: Stack, accelerator: str) -> str:
         made_from.append(stack.uv_settings)
     text = json.dumps(made_from, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _replace(file: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(file)

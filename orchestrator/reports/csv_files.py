@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestrator.errors import RunFolderError
+from orchestrator.files import write_whole
 from orchestrator.reports.rows import Row
 from orchestrator.reports.summary import ModelSummary, signature
 from schemas.records import Plan
@@ -143,16 +144,14 @@ def _megabytes(value: int | None) -> float | None:
 
 
 def _write(file: Path, columns: Sequence[str], lines: Iterable[dict[str, Cell]]) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, columns)
+    writer.writeheader()
+    for cells in lines:
+        writer.writerow({key: safe_cell(value) for key, value in cells.items()})
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, columns)
-            writer.writeheader()
-            for cells in lines:
-                writer.writerow({key: safe_cell(value) for key, value in cells.items()})
-        temporary.replace(file)  # whole or as before, also when the disk is full
+        write_whole(file, stream.getvalue())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunFolderError(
             f"cannot write {file}: {error.strerror}; the journal beside it is safe: make room, "
             f"then: asrbench report {file.parent}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from orchestrator import machine
 from orchestrator.checkpoints import find_checkpoint
 from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
+from orchestrator.files import write_whole
 from orchestrator.journal import Journal, read_journal
 from orchestrator.reports.report import Report, make_report, write_files
 from orchestrator.reports.rows import RunState, replay
@@ -219,12 +219,8 @@ def _envs(folder: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        temporary.write_text(
-            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        temporary.replace(file)
+        write_whole(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise RunFolderError(f"cannot write {file}: {error.strerror}") from error
 
