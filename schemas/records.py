@@ -71,11 +71,19 @@ class LoadTimes(_Record):
     weights_s: float  # load()
 
 
+Bound = Literal["exact", "lower", "upper"]
+
+
 class MemoryPeak(_Record):
-    """Highest memory of a worker's process tree since its spawn."""
+    """Highest memory of a worker's process tree in a stretch of time.
+
+    bound: "lower" if the truth may be higher (sampled, or held down by a limit), "upper" if it may
+    be lower (page cache that the system could have dropped is in it).
+    """
 
     peak_bytes: int
     method: str
+    bound: Bound = "exact"
     cgroup_bytes: int | None = None  # the cgroup's own counter, page cache included
     resident_bytes: int | None = None  # highest sampled sum of resident memory over the tree
     anon_bytes: int | None = None  # highest sampled anonymous and shared memory
@@ -85,7 +93,7 @@ class MemoryPeak(_Record):
 class DeviceMemory(_Record):
     """Highest memory of one accelerator that a worker's process tree held during an attempt.
 
-    Sampled from outside, never added to RAM: on an APU it is RAM that neither RSS nor a cgroup sees.
+    Sampled from outside, never added to RAM: on an APU it is RAM, but in no RSS and no cgroup.
     """
 
     device: str  # PCI address or the driver's own name

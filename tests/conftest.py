@@ -14,6 +14,8 @@ import psutil
 import pytest
 import soundfile
 
+from orchestrator import platforms
+
 ROOT = Path(__file__).resolve().parent.parent
 STACKS = Path(__file__).resolve().parent / "stacks"
 SHARED_AUDIO = Path(os.environ.get("ASRBENCH_TEST_AUDIO", ROOT.parent / "shared" / "audio"))
@@ -126,3 +128,41 @@ def hostile_audio():
     if not folder.is_dir():
         pytest.skip(f"no hostile recordings at {folder}; set ASRBENCH_TEST_AUDIO")
     return folder
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a tree of this source; closed at the end."""
+    trees = []
+
+    def go(source):
+        command = [sys.executable, "-I", "-c", source]
+        trees.append(platforms.spawn(command, dict(os.environ), tmp_path))
+        return trees[-1]
+
+    yield go
+    for tree in trees:
+        tree.close()
+
+
+@pytest.fixture(params=["with a cgroup", "without a cgroup"])
+def cgroup_or_not(request, monkeypatch):
+    """Linux both ways; other platforms have one way."""
+    if request.param == "without a cgroup":
+        if sys.platform != "linux":
+            pytest.skip("cgroups are Linux only")
+        monkeypatch.setattr(
+            "orchestrator.platforms.cgroups.make_cgroup", lambda limit_bytes=None: None
+        )
+    elif sys.platform == "linux":
+        made_cgroup().close()
+    return request.param
+
+
+def made_cgroup():
+    from orchestrator.platforms import cgroups
+
+    made = cgroups.make_cgroup()
+    if made is None:
+        pytest.skip("this user cannot make a memory cgroup here")
+    return made

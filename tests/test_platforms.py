@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import runs
+from trees import ALLOCATE, LIMIT_S, line_of, until
 
 from orchestrator import platforms
 from orchestrator.platforms import windows_job
@@ -23,199 +24,11 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 if sys.platform == "linux":
     from orchestrator.platforms import cgroups, procfs
 
-LIMIT_S = 60
 SPAWN_SLEEPER = """
 import os, subprocess, sys, time
 p = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 print(p.pid, flush=True)
 """
-ALLOCATE = """
-import sys, time
-print("ready", flush=True)
-sys.stdin.readline()
-block = bytearray(b"x" * 1) * (100 << 20)
-print("done", flush=True)
-time.sleep(600)
-"""
-FORKING = """
-import os, subprocess, sys, time
-def sleeper():
-    if os.fork() == 0:
-        time.sleep(600)
-sys.stdin.readline()
-if os.fork() == 0:
-    os.setsid()
-    for _ in range(20):
-        sleeper()
-    print("go", flush=True)
-    for _ in range(2000):
-        sleeper()
-        time.sleep(0.005)
-time.sleep(600)
-"""
-
-
-def until(condition):
-    """Wait for what must come."""
-    limit = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < limit, "waited for nothing"
-        time.sleep(0.01)
-
-
-def line_of(stream):
-    found = bytearray()
-    while not found.endswith(b"\n"):
-        byte = bytearray(1)
-        assert stream.readinto(memoryview(byte)), bytes(found)
-        found += byte
-    return found.decode().strip()
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start a tree of this source; closed at the end."""
-    trees = []
-
-    def go(source):
-        command = [sys.executable, "-I", "-c", source]
-        trees.append(platforms.spawn(command, dict(os.environ), tmp_path))
-        return trees[-1]
-
-    yield go
-    for tree in trees:
-        tree.close()
-
-
-@pytest.fixture(params=["with a cgroup", "without a cgroup"])
-def cgroup_or_not(request, monkeypatch):
-    """Linux both ways; other platforms have one way."""
-    if request.param == "without a cgroup":
-        if sys.platform != "linux":
-            pytest.skip("cgroups are Linux only")
-        monkeypatch.setattr(cgroups, "make_cgroup", lambda: None)
-    elif sys.platform == "linux":
-        _made().remove()
-    return request.param
-
-
-def _made():
-    made = cgroups.make_cgroup()
-    if made is None:
-        pytest.skip("this user cannot make a memory cgroup here")
-    return made
-
-
-V1 = "9:name=systemd:/\n4:cpu,memory:{path}\n0::/\n"
-V2 = "0::{path}\n"
-TREES = {  # name: (membership, mounts, delegating folders below the mount, expected candidates)
-    "v1": (V1, "/user/x", [("cgroup", "/", "mem", "rw,cpu,memory")], [], ["mem/user/x"]),
-    "v1 at its root": (V1, "/", [("cgroup", "/", "mem", "rw,memory")], [], ["mem"]),
-    "v1 in a container": (
-        V1, "/docker/0a1b", [("cgroup", "/docker/0a1b", "mem", "rw,memory")], [], ["mem"],
-    ),
-    "v1 deeper in a container": (
-        V1, "/docker/0a1b/in", [("cgroup", "/docker/0a1b", "mem", "rw,memory")], [], ["mem/in"],
-    ),
-    "v2 in a user session, where the parent delegates": (
-        V2, "/user.slice/app.slice/term.scope", [("cgroup2", "/", "uni", "rw,nsdelegate")],
-        ["user.slice/app.slice"], ["uni/user.slice/app.slice"],
-    ),
-    "v2 where our own delegates": (
-        V2, "/job", [("cgroup2", "/", "uni", "rw")], ["job"], ["uni/job"],
-    ),
-    "v2 at its root": (V2, "/", [("cgroup2", "/", "uni", "rw")], [""], ["uni"]),
-    "v2 that delegates nothing": (V2, "/system.slice/a", [("cgroup2", "/", "uni", "rw")], [], []),
-    "hybrid": (
-        V1, "/user/x",
-        [("cgroup2", "/", "uni", "rw"), ("cgroup", "/", "cpu", "rw,cpu"),
-         ("cgroup", "/", "mem", "rw,memory")], [], ["mem/user/x"],
-    ),
-    "none mounted": (V1, "/user/x", [("tmpfs", "/", "mem", "rw,memory")], [], []),
-}  # fmt: skip
-
-
-@linux_only
-@pytest.mark.parametrize("name", TREES)
-def test_candidates_are_found_in_every_kind_of_cgroup_tree(tmp_path, name):
-    membership, path, mounts, delegating, expected = TREES[name]
-    (tmp_path / "cgroup").write_text(membership.format(path=path), encoding="utf-8")
-    lines = [
-        f"{number} 23 0:{number} {root} {tmp_path}/{point} rw,relatime shared:9 - {kind} {kind} {options}\n"  # noqa: E501
-        for number, (kind, root, point, options) in enumerate(mounts, 30)
-    ]
-    (tmp_path / "mountinfo").write_text("".join(lines), encoding="utf-8")
-    for folder in delegating:
-        (tmp_path / "uni" / folder).mkdir(parents=True)
-        control = tmp_path / "uni" / folder / "cgroup.subtree_control"
-        control.write_text("cpu memory pids\n", encoding="ascii")
-    version = 2 if delegating else 1
-    found = cgroups._candidates(tmp_path)
-    assert found == [(version, tmp_path / folder) for folder in expected]
-
-
-@linux_only
-def test_without_proc_there_is_no_candidate(tmp_path):
-    assert cgroups._candidates(tmp_path) == []
-    assert cgroups.make_cgroup(tmp_path) is None
-
-
-@linux_only
-def test_a_folder_that_is_no_cgroup_is_left_as_it_was(tmp_path):
-    (tmp_path / "cgroup").write_text("4:memory:/\n", encoding="utf-8")
-    (tmp_path / "mem").mkdir()
-    mount = f"35 31 0:32 / {tmp_path}/mem rw - cgroup cgroup rw,memory\n"
-    (tmp_path / "mountinfo").write_text(mount, encoding="utf-8")
-    assert cgroups.make_cgroup(tmp_path) is None
-    assert list((tmp_path / "mem").iterdir()) == []
-
-
-@linux_only
-def test_a_cgroup_counts_what_its_processes_allocate():
-    cgroup = _made()
-    with subprocess.Popen(
-        [sys.executable, "-I", "-c", ALLOCATE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    ) as child:
-        cgroup.add(child.pid)
-        assert cgroup.pids() == [child.pid]
-        assert line_of(child.stdout) == "ready"
-        before = cgroup.peak_bytes()
-        child.stdin.write(b"\n")
-        assert line_of(child.stdout) == "done"
-        assert 95 << 20 < cgroup.peak_bytes() - before < 110 << 20
-        sample = cgroup.look()
-        assert sample.anon_bytes > 100 << 20
-        assert sample.resident_bytes == sample.anon_bytes + sample.file_bytes
-        cgroup.kill()
-        assert child.wait(LIMIT_S) == -signal.SIGKILL
-    assert cgroup.pids() == []
-    cgroup.remove()
-    assert not cgroup.folder.exists()
-    assert cgroup.look() is None
-
-
-@linux_only
-def test_a_cgroup_kills_a_tree_that_forks_on_and_has_left_its_session():
-    cgroup = _made()
-    with subprocess.Popen(
-        [sys.executable, "-I", "-c", FORKING],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    ) as child:
-        cgroup.add(child.pid)
-        child.stdin.write(b"\n")
-        assert line_of(child.stdout) == "go"
-        pids = cgroup.pids()
-        assert len(pids) > 20
-        cgroup.kill()
-        assert cgroup.pids() == []
-        until(lambda: not any(runs(pid) for pid in pids))
-    cgroup.remove()
-    assert not cgroup.folder.exists()
 
 
 @linux_only
@@ -259,7 +72,7 @@ def test_a_sampler_keeps_the_highest_values_and_stops():
     assert "memory sampler" not in [thread.name for thread in threading.enumerate()]
     peaks = sampler.peaks()
     assert (peaks.resident_bytes, peaks.anon_bytes, peaks.file_bytes) == (10, 4, 6)
-    assert (peaks.processes, peaks.process_high_water_bytes) == (2, 9)
+    assert (len(peaks.pids), peaks.process_high_water_bytes) == (2, 9)
 
 
 def test_memory_rises_by_what_a_child_allocates(cgroup_or_not, start):
@@ -402,7 +215,7 @@ def test_a_dead_reader_is_noticed_although_its_child_holds_the_pipe(start):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_one_short_helper_does_not_hide_the_peak_of_the_largest_process(start, monkeypatch):
     """A spike between two looks is in the kernel's own high-water mark."""
-    monkeypatch.setattr(cgroups, "make_cgroup", lambda: None)
+    monkeypatch.setattr(cgroups, "make_cgroup", lambda limit_bytes=None: None)
     tree = start(
         "import subprocess, sys, time\n"
         "subprocess.run([sys.executable, '-c', 'import time; time.sleep(0.1)'])\n"

@@ -1,6 +1,6 @@
 """What differs between operating systems, behind one interface; one file for each of them.
 
-spawn(command, environment, folder) → ProcessTree
+spawn(command, environment, folder, memory_limit_bytes) → ProcessTree
 point_latest(link, target)            results/latest → the newest run
 gpus()                                names of the GPUs that can be seen without a driver
 """
@@ -76,10 +76,34 @@ class ProcessTree(Protocol):
         """Peak since the spawn, with its method. None if nothing was seen."""
         ...
 
-    def kill(self) -> None:
-        """Kill the whole tree, however it split; returns within a few seconds."""
+    def begin_memory_window(self) -> None:
+        """A phase begins whose own peak is wanted."""
         ...
 
-    def close(self) -> None:
-        """Kill what is left, stop measuring, give back pipes and kernel objects."""
+    def memory_window(self) -> MemoryPeak | None:
+        """Peak since the last begin_memory_window()."""
+        ...
+
+    def memory_curve(self) -> list[tuple[float, int]]:
+        """The last seconds: (seconds before now, resident bytes), oldest first."""
+        ...
+
+    def out_of_memory(self) -> str | None:
+        """Evidence that it ended because memory ran out, in words; None without evidence."""
+        ...
+
+    def pids(self) -> list[int]:
+        """Its living processes, as far as they are known."""
+        ...
+
+    def dump_stack(self) -> None:
+        """Make a hanging process print where it is, and end; where the platform cannot: nothing."""
+        ...
+
+    def kill(self) -> str | None:
+        """Kill the whole tree, however it split, within a few seconds. Says what cannot be."""
+        ...
+
+    def close(self) -> str | None:
+        """Kill what is left, stop measuring, give back pipes and kernel objects. As kill()."""
         ...

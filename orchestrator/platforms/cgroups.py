@@ -1,104 +1,48 @@
 """Linux memory cgroups: a kernel counter for a whole process tree, which misses no spike.
 
-A cgroup can be made where this user may write: below our own (v1, or v2 with memory delegated to
-children), or beside it (v2 in a systemd user session). Elsewhere there is none, and that is said.
+A cgroup can be made below our own, if this user may write there: with v1 often, with v2 where
+memory was delegated to us (own_cgroup.py sees to that). Elsewhere there is none, and that is said.
 """
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
+import functools
 import itertools
 import os
 import re
-import time
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from orchestrator.platforms.sampling import Sample
+from orchestrator.platforms.cgroup_folder import CgroupFolder
+from orchestrator.platforms.cgroup_v1 import CgroupV1
+from orchestrator.platforms.cgroup_v2 import CgroupV2
+from orchestrator.platforms.own_cgroup import LEAF, ask_for_scope, share_out_memory
+
+MemoryCgroup = CgroupV1 | CgroupV2
 
 _numbers = itertools.count()
-EMPTYING_S = 2.0
+_KINDS: dict[int, type[CgroupV1] | type[CgroupV2]] = {1: CgroupV1, 2: CgroupV2}
 
 
-@dataclass(frozen=True)
-class MemoryCgroup:
-    """One cgroup made for one worker."""
-
-    folder: Path
-    version: int
-
-    @property
-    def method(self) -> str:
-        """How results name this counter."""
-        return f"cgroup-v{self.version}"
-
-    def add(self, pid: int) -> None:
-        """Move a process in. What it allocated before (here: < 1 MB) is not counted."""
-        (self.folder / "cgroup.procs").write_text(str(pid), encoding="ascii")
-
-    def peak_bytes(self) -> int:
-        """The kernel's own high-water mark."""
-        name = "memory.max_usage_in_bytes" if self.version == 1 else "memory.peak"
-        return int((self.folder / name).read_text(encoding="ascii"))
-
-    def pids(self) -> list[int]:
-        """Every process in it, also those that left their session or lost their parent."""
-        try:
-            pids = (int(pid) for pid in (self.folder / "cgroup.procs").read_bytes().split())
-            return [pid for pid in pids if pid > 0]  # 0 stands for another container's process
-        except OSError:
-            return []
-
-    def look(self) -> Sample | None:
-        """Anonymous and file-backed memory apart, page cache included."""
-        try:
-            lines = (self.folder / "memory.stat").read_text(encoding="ascii").splitlines()
-        except OSError:
-            return None
-        values = {key: int(value) for key, value in (line.split() for line in lines)}
-        if self.version == 1:
-            anon, cache = values["total_rss"], values["total_cache"]
-            shared = values.get("total_shmem", 0)
-        else:
-            anon, cache, shared = values["anon"], values["file"], values["shmem"]
-        return Sample(anon + cache, anon + shared, cache - shared, {})
-
-    def kill(self) -> None:
-        """SIGKILL to every process in it, again while they fork."""
-        if self.version == 2 and (self.folder / "cgroup.kill").exists():
-            (self.folder / "cgroup.kill").write_text("1", encoding="ascii")
-        limit = time.monotonic() + EMPTYING_S
-        while (pids := self.pids()) and time.monotonic() < limit:
-            for pid in pids:
-                try:
-                    os.kill(pid, 9)
-                except OSError:
-                    continue
-            time.sleep(0.005)
-
-    def remove(self) -> None:
-        """Delete it; a process in uninterruptible sleep may keep it from being deleted."""
-        limit = time.monotonic() + EMPTYING_S
-        while self.folder.exists():
-            try:
-                self.folder.rmdir()
-            except OSError:
-                if time.monotonic() > limit:
-                    return
-                time.sleep(0.01)
-
-
-def make_cgroup(proc: Path = Path("/proc/self")) -> MemoryCgroup | None:
+def make_cgroup(
+    limit_bytes: int | None = None, proc: Path = Path("/proc/self")
+) -> MemoryCgroup | None:
     """A fresh memory cgroup for one worker, or None where this user cannot make one."""
-    for version, folder in _candidates(proc):
-        _sweep(folder, version)
+    for version, folder in _candidates(proc) or _delegated(proc):
+        _sweep(folder)
         made = folder / f"asrbench-{os.getpid()}-{next(_numbers)}"
         try:
             made.mkdir()
         except OSError:
             continue
-        cgroup = MemoryCgroup(made, version)
         try:
+            cgroup = _KINDS[version](made)
             cgroup.peak_bytes()  # absent before Linux 5.19, or without the controller
+            if limit_bytes is not None:
+                cgroup.limit(limit_bytes)
         except (OSError, ValueError):
             made.rmdir()
             continue
@@ -106,30 +50,64 @@ def make_cgroup(proc: Path = Path("/proc/self")) -> MemoryCgroup | None:
     return None
 
 
-def _sweep(folder: Path, version: int) -> None:
+@functools.cache  # asked once: systemd's answer takes a while
+def _delegated(proc: Path) -> list[tuple[int, Path]]:
+    """Candidates after this process got a place of its own, where it can get one."""
+
+    def current() -> str:
+        return (proc / "cgroup").read_text(encoding="utf-8")
+
+    unified = _unified(proc)
+    if not unified:
+        return []
+    if share_out_memory(unified[0], os.getpid()):
+        return _candidates(proc)
+    if ask_for_scope(current):
+        moved = _unified(proc)
+        if moved and share_out_memory(moved[0], os.getpid()):
+            return _candidates(proc)
+    return []
+
+
+def _unified(proc: Path) -> list[Path]:
+    """Our own cgroup of version 2, where that version is in charge of memory."""
+    folders = []
+    for line, mounts in _memberships(proc):
+        if line.startswith("0::"):
+            folders += _folders(mounts, "cgroup2", "", line.split(":", 2)[2])
+    return [folder for folder in folders if _names_memory(folder / "cgroup.controllers")]
+
+
+def _memberships(proc: Path) -> list[tuple[str, list[str]]]:
+    try:
+        lines = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
+        mounts = (proc / "mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [(line, mounts) for line in lines]
+
+
+def _sweep(folder: Path) -> None:
     """End and remove what a killed controller left."""
     for left in folder.glob("asrbench-*"):
         owner = left.name.split("-")[1]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            abandoned = MemoryCgroup(left, version)
+            abandoned = CgroupFolder(left)
             abandoned.kill()
             abandoned.remove()
 
 
 def _candidates(proc: Path) -> list[tuple[int, Path]]:
-    try:
-        memberships = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
-        mounts = (proc / "mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
     found = []
-    for line in memberships:
+    for line, mounts in _memberships(proc):
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             found += [(1, folder) for folder in _folders(mounts, "cgroup", "memory", path)]
         elif controllers == "":
             for folder in _folders(mounts, "cgroup2", "", path):
-                found += [(2, place) for place in (folder, folder.parent) if _delegates(place)]
+                place = folder.parent if folder.name == LEAF else folder
+                if _names_memory(place / "cgroup.subtree_control"):
+                    found.append((2, place))
     return found
 
 
@@ -153,8 +131,8 @@ def _unescaped(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
-def _delegates(folder: Path) -> bool:
+def _names_memory(file: Path) -> bool:
     try:
-        return "memory" in (folder / "cgroup.subtree_control").read_text("ascii").split()
+        return "memory" in file.read_text("ascii").split()
     except OSError:
         return False

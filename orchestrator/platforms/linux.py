@@ -8,135 +8,153 @@ assert sys.platform not in ("win32", "darwin")
 
 import contextlib
 import fcntl
+import functools
+import io
 import os
 import platform
-import signal
-import time
+import subprocess
 import uuid
-from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.platforms import cgroups, procfs
+from orchestrator.platforms import cgroups, guardian, procfs
+from orchestrator.platforms.guardian import TREE_MARK
+from orchestrator.platforms.linux_memory import LinuxMemory
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
-from orchestrator.platforms.sampling import Sample, Sampler
 from schemas.records import MemoryPeak
 
 __all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
 
-# the kernel counts exactly with a cgroup, and sampling only splits that number: seldom is enough
-PERIOD_WITH_CGROUP_S = 0.25
-PERIOD_WITHOUT_S = 0.01
-
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
-TREE_MARK = "ASRBENCH_TREE"
-KILL_ROUNDS = 100  # for processes that fork while they are killed
 
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
 # process ids mean nothing in another container
-_OWNER = f"{_PID_NAMESPACE.readlink().name if _PID_NAMESPACE.exists() else 'pid'}-"
+_NAMESPACE = f"{_PID_NAMESPACE.readlink().name if _PID_NAMESPACE.exists() else 'pid'}-"
 _GPU_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
 
 
 class LinuxProcessTree(Pipes):
     """See platforms.ProcessTree."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
-        self._cgroup = cgroups.make_cgroup()
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        folder: Path,
+        memory_limit_bytes: int | None = None,
+    ) -> None:
+        self._cgroup = cgroups.make_cgroup(memory_limit_bytes)
         _kill_abandoned()
-        self._mark = f"{_OWNER}{os.getpid()}-{uuid.uuid4().hex}"
+        _guard(self._cgroup)
+        self._mark = f"{_owner()}{uuid.uuid4().hex}"
         try:
             super().__init__(command, environment | {TREE_MARK: self._mark}, folder)
         except OSError:
             if self._cgroup:
-                self._cgroup.remove()
+                self._cgroup.close()
             raise
         with contextlib.suppress(OSError):  # the system's default serves too
             fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         if self._cgroup:
             try:
-                self._cgroup.add(self.pid)
+                self._cgroup.folder.write("cgroup.procs", str(self.pid))
             except OSError:  # it may be made but not entered: /proc serves then
-                self._cgroup.remove()
+                self._cgroup.close()
                 self._cgroup = None
-        period_s = PERIOD_WITH_CGROUP_S if self._cgroup else PERIOD_WITHOUT_S
-        self._sampler = Sampler(self._look, period_s)
+        # what it allocated before it was moved (here: < 1 MB) is not counted
+        self._memory = LinuxMemory(self.pid, self._cgroup, memory_limit_bytes, self.kill_group)
 
     def memory(self) -> MemoryPeak | None:
-        """Peak of the tree since the spawn.
+        """Peak of the tree since the spawn."""
+        return self._memory.total()
 
-        The cgroup counts a page for whoever touched it first, so mapped weights that were cached
-        before are missing in it; the largest process's own high-water mark corrects that.
-        """
-        peaks = self._sampler.peaks()
-        if not peaks.process_high_water_bytes:
-            return None
-        high_water = (peaks.process_high_water_bytes, "vmhwm")
-        if self._cgroup:
-            counted = self._cgroup.peak_bytes()
-            peak_bytes, method = max((counted, self._cgroup.method), high_water)
-        elif peaks.processes == 1:
-            counted, (peak_bytes, method) = None, high_water
-        else:
-            counted = None
-            peak_bytes, method = max((peaks.resident_bytes, "rss-sum-10ms"), high_water)
-        return MemoryPeak(
-            peak_bytes=peak_bytes,
-            method=method,
-            cgroup_bytes=counted,
-            resident_bytes=peaks.resident_bytes,
-            anon_bytes=peaks.anon_bytes,
-            file_bytes=peaks.file_bytes,
-        )
+    def begin_memory_window(self) -> None:
+        """A new phase begins."""
+        self._memory.begin_window()
 
-    def kill(self) -> None:
+    def memory_window(self) -> MemoryPeak | None:
+        """Peak of the tree in this phase."""
+        return self._memory.window()
+
+    def memory_curve(self) -> list[tuple[float, int]]:
+        """Resident memory in the last seconds."""
+        return self._memory.curve()
+
+    def out_of_memory(self) -> str | None:
+        """Evidence, in words."""
+        return self._memory.out_of_memory()
+
+    def pids(self) -> list[int]:
+        """Of the tree."""
+        return self._memory.pids()
+
+    def kill(self) -> str | None:
         """The cgroup, the process group, and whoever carries the tree's mark."""
         if self._cgroup:
-            self._cgroup.kill()
+            self._cgroup.folder.kill()
         self.kill_group()
-        # a child may have left the group and lost its parent, but it kept its environment
-        for _ in range(KILL_ROUNDS):
-            escaped = [pid for pid, value in procfs.marked(TREE_MARK) if value == self._mark]
-            for pid in escaped:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            if not escaped:
-                break
-            time.sleep(0.01)
-        self.wait(KILL_WAIT_S)
+        guardian.kill_marked(lambda mark: mark == self._mark)
+        if self.wait(KILL_WAIT_S) is None:
+            return f"process {self.pid} is in state {procfs.state(self.pid)} and cannot be killed"
+        return None
 
-    def close(self) -> None:
+    def close(self) -> str | None:
         """Kill what is left and give everything back."""
-        self.kill()
-        self._sampler.close()
+        left = self.kill()
+        self._memory.close()
         if self._cgroup:
-            self._cgroup.remove()
+            self._cgroup.close()
         self.close_pipes()
+        return left
 
-    def _pids(self) -> list[int]:
-        return self._cgroup.pids() if self._cgroup else procfs.tree_pids(self.pid)
 
-    def _look(self) -> Sample | None:
-        sample = procfs.look(self._pids())
-        charged = self._cgroup.look() if self._cgroup else None
-        if sample is None or charged is None:
-            return sample
-        # the cgroup's split counts a page that forks share once
-        return replace(sample, anon_bytes=charged.anon_bytes, file_bytes=charged.file_bytes)
+def _owner() -> str:
+    return f"{_NAMESPACE}{os.getpid()}-"
 
 
 def _kill_abandoned() -> None:
-    """End what outlived an earlier controller that was killed: grandchildren get no signal then."""
-    for pid, value in procfs.marked(TREE_MARK):
-        owner = value.removeprefix(_OWNER).split("-")[0]
-        ours = value.startswith(_OWNER) and owner.isdigit()
-        if ours and not Path(f"/proc/{owner}").exists():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+    """End what an earlier controller left whose guardian was killed as well."""
+
+    def ownerless(mark: str) -> bool:
+        owner = mark.removeprefix(_NAMESPACE).split("-")[0]
+        return (
+            mark.startswith(_NAMESPACE) and owner.isdigit() and not Path(f"/proc/{owner}").exists()
+        )
+
+    guardian.kill_marked(ownerless)
 
 
-def spawn(command: list[str], environment: dict[str, str], folder: Path) -> LinuxProcessTree:
+def _guard(cgroup: cgroups.MemoryCgroup | None) -> None:
+    """Have a guardian, and let it know of this cgroup."""
+    pipe, _ = _guardian(os.getpid())
+    if cgroup:
+        with contextlib.suppress(OSError):  # somebody killed it: the next run cleans up instead
+            pipe.write(f"{cgroup.folder.path}\n".encode())
+
+
+@functools.cache
+def _guardian(owner: int) -> tuple[io.FileIO, subprocess.Popen[bytes]]:
+    """The pipe to this process's guardian, whose end sets it to work; and the guardian."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", guardian.__file__, _owner()],
+        stdin=reading,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+    os.close(reading)
+    return io.FileIO(writing, "wb"), process
+
+
+def spawn(
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    memory_limit_bytes: int | None = None,
+) -> LinuxProcessTree:
     """Start a process tree. Call from the main thread: PDEATHSIG is sent when that thread ends."""
-    return LinuxProcessTree(command, environment, folder)
+    return LinuxProcessTree(command, environment, folder, memory_limit_bytes)
 
 
 def cpu_name() -> str:

@@ -16,7 +16,7 @@ import psutil
 
 from orchestrator.platforms import psutil_trees
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
-from orchestrator.platforms.sampling import Sampler
+from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from schemas.records import MemoryPeak
 
 __all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
@@ -28,23 +28,49 @@ TREE_MARK = "ASRBENCH_TREE"
 class MacProcessTree(Pipes):
     """See platforms.ProcessTree."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        folder: Path,
+        memory_limit_bytes: int | None = None,
+    ) -> None:
         self._mark = uuid.uuid4().hex
+        self._limit_bytes = memory_limit_bytes
+        self._over: int | None = None  # what the tree held when we ended it
         super().__init__(command, environment | {TREE_MARK: self._mark}, folder)
-        self._sampler = Sampler(lambda: psutil_trees.look(self.pid), PERIOD_S)
+        self._sampler = Sampler(self._look, PERIOD_S)
 
     def memory(self) -> MemoryPeak | None:
         """Highest sampled sum of resident memory over the tree."""
-        peaks = self._sampler.peaks()
-        if not peaks.processes:
+        return _peak(self._sampler.peaks())
+
+    def begin_memory_window(self) -> None:
+        """A new phase begins."""
+        self._sampler.begin_window()
+
+    def memory_window(self) -> MemoryPeak | None:
+        """The same for this phase."""
+        return _peak(self._sampler.window_peaks())
+
+    def memory_curve(self) -> list[tuple[float, int]]:
+        """Resident memory in the last seconds."""
+        return self._sampler.curve()
+
+    def out_of_memory(self) -> str | None:
+        """Only our own limit is known of here."""
+        if self._over is None:
             return None
-        return MemoryPeak(
-            peak_bytes=peaks.resident_bytes,
-            method="rss-sum-50ms",
-            resident_bytes=peaks.resident_bytes,
+        return (
+            f"the process tree held {self._over / 1e6:.0f} MB, over the limit of "
+            f"{(self._limit_bytes or 0) / 1e6:.0f} MB, and was ended by asrbench (sampled)"
         )
 
-    def kill(self) -> None:
+    def pids(self) -> list[int]:
+        """Of the tree."""
+        return psutil_trees.pids(self.pid)
+
+    def kill(self) -> str | None:
         """The process group, every known descendant, and whoever carries the tree's mark."""
         try:
             descendants = psutil.Process(self.pid).children(recursive=True)
@@ -55,18 +81,44 @@ class MacProcessTree(Pipes):
         for process in [*descendants, *psutil_trees.processes_with(TREE_MARK, self._mark)]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        self.wait(KILL_WAIT_S)
+        if self.wait(KILL_WAIT_S) is None:
+            return f"process {self.pid} cannot be killed"
+        return None
 
-    def close(self) -> None:
+    def close(self) -> str | None:
         """Kill what is left and give everything back."""
-        self.kill()
+        left = self.kill()
         self._sampler.close()
         self.close_pipes()
+        return left
+
+    def _look(self) -> Sample | None:
+        sample = psutil_trees.look(self.pid)
+        if sample and self._limit_bytes and sample.resident_bytes > self._limit_bytes:
+            self._over = self._over or sample.resident_bytes
+            self.kill_group()
+        return sample
 
 
-def spawn(command: list[str], environment: dict[str, str], folder: Path) -> MacProcessTree:
+def _peak(peaks: Peaks) -> MemoryPeak | None:
+    if not peaks.pids:
+        return None
+    return MemoryPeak(
+        peak_bytes=peaks.resident_bytes,
+        method="rss-sum-50ms",
+        bound="lower",
+        resident_bytes=peaks.resident_bytes,
+    )
+
+
+def spawn(
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    memory_limit_bytes: int | None = None,
+) -> MacProcessTree:
     """Start a process tree."""
-    return MacProcessTree(command, environment, folder)
+    return MacProcessTree(command, environment, folder, memory_limit_bytes)
 
 
 def cpu_name() -> str:

@@ -81,6 +81,11 @@ class Pipes:
         except (ProcessLookupError, PermissionError):  # gone; macOS says the latter for zombies
             self._process.kill()
 
+    def dump_stack(self) -> None:
+        """SIGABRT: Python's faulthandler prints every thread's stack, also when the GIL is held."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGABRT)
+
     def close_pipes(self) -> None:
         """Give the file descriptors back."""
         for pipe in (self._stdin, self.stdout, self.stderr):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 from orchestrator.platforms.sampling import Sample
 
+_PSS = re.compile(rb"^Pss:\s*(\d+) kB", re.MULTILINE)
 _FIELDS = re.compile(rb"^(VmHWM|RssAnon|RssFile|RssShmem):\s*(\d+) kB", re.MULTILINE)
 
 
@@ -25,23 +27,6 @@ def tree_pids(root: int, proc: Path = Path("/proc")) -> list[int]:
             continue
         found.append(pid)
         waiting += children
-    return found
-
-
-def marked(name: str, proc: Path = Path("/proc")) -> list[tuple[int, str]]:
-    """Living processes of this user with this variable in their environment, and its value."""
-    prefix, found = f"{name}=".encode(), []
-    for folder in proc.iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            variables = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # another user's, or ended while we looked
-            continue
-        for variable in variables:
-            if variable.startswith(prefix):
-                value = variable.removeprefix(prefix).decode("utf-8", "replace")
-                found.append((int(folder.name), value))
     return found
 
 
@@ -64,3 +49,44 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
     if not high_water:
         return None
     return Sample(anon + file + shared, anon + shared, file, high_water)
+
+
+def proportional_bytes(pids: list[int], proc: Path = Path("/proc")) -> int:
+    """Resident memory with each page divided among its users: 10 ms for 300 MB, so not for often.
+
+    Source: Pss in smaps_rollup, proc_pid_smaps(5).
+    """
+    total = 0
+    for pid in pids:
+        try:
+            found = _PSS.search((proc / str(pid) / "smaps_rollup").read_bytes())
+        except OSError:
+            continue
+        total += int(found[1]) * 1024 if found else 0
+    return total
+
+
+def reset_high_water(pids: list[int], proc: Path = Path("/proc")) -> None:
+    """Let VmHWM start anew from what is resident. Source: clear_refs in proc_pid_clear_refs(5)."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            (proc / str(pid) / "clear_refs").write_bytes(b"5")
+
+
+def had_children(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Whether the process has waited for a child: cminflt of proc_pid_stat(5) counts its faults."""
+    try:
+        stat = (proc / str(pid) / "stat").read_bytes()
+        return int(stat.rpartition(b")")[2].split()[8]) > 0
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def state(pid: int, proc: Path = Path("/proc")) -> str | None:
+    """The letter of proc_pid_stat(5): R runs, D cannot be killed, Z is dead. None if it is gone."""
+    try:
+        return (
+            (proc / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
+        )
+    except (OSError, IndexError):
+        return None

@@ -28,6 +28,15 @@ def look(root: int) -> Sample | None:
     return Sample(resident, None, None, high_water) if high_water else None
 
 
+def pids(root: int) -> list[int]:
+    """The process and its living descendants."""
+    try:
+        parent = psutil.Process(root)
+        return [root, *(child.pid for child in parent.children(recursive=True))]
+    except psutil.Error:
+        return []
+
+
 def processes_with(name: str, value: str) -> list[psutil.Process]:
     """Processes of this user that were started with this variable in their environment."""
     found = []

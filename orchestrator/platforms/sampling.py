@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import collections
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+CURVE_S = 10.0  # how much of the memory's course is kept
+CURVE_STEP_S = 0.1
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at a tree. high_water is each living process's own kernel counter, by pid."""
+    """One look at a tree. high_water is each living process's own kernel counter, by pid.
+
+    proportional: resident memory with each shared page counted once; None where not measured.
+    cache: page cache that no process maps, and so could be dropped.
+    """
 
     resident_bytes: int
     anon_bytes: int | None
     file_bytes: int | None
     high_water_bytes: dict[int, int]
+    proportional_bytes: int | None = None
+    cache_bytes: int = 0
 
 
 @dataclass
@@ -22,29 +33,65 @@ class Peaks:
     """Highest values so far."""
 
     resident_bytes: int = 0
+    proportional_bytes: int = 0
     anon_bytes: int | None = None
     file_bytes: int | None = None
-    processes: int = 0
+    cache_bytes: int = 0
     process_high_water_bytes: int = 0  # of the largest single process
+    pids: set[int] = field(default_factory=set)
+
+    def raise_to(self, sample: Sample) -> None:
+        """Take one look in."""
+        self.pids.update(sample.high_water_bytes)
+        self.resident_bytes = max(self.resident_bytes, sample.resident_bytes)
+        self.proportional_bytes = max(self.proportional_bytes, sample.proportional_bytes or 0)
+        self.anon_bytes = _highest(self.anon_bytes, sample.anon_bytes)
+        self.file_bytes = _highest(self.file_bytes, sample.file_bytes)
+        self.cache_bytes = max(self.cache_bytes, sample.cache_bytes)
+        self.process_high_water_bytes = max(
+            self.process_high_water_bytes, *sample.high_water_bytes.values(), 0
+        )
 
 
 class Sampler:
-    """Calls look() each period_s until closed; look() gives None when nothing is there."""
+    """Calls look() each period_s until closed; look() gives None when nothing is there.
+
+    Peaks are kept since the start, and since the last begin_window().
+    """
 
     def __init__(self, look: Callable[[], Sample | None], period_s: float) -> None:
         self._look = look
         self._period_s = period_s
-        self._peaks = Peaks()
-        self._pids: set[int] = set()
+        self._total = Peaks()
+        self._window = Peaks()
+        self._curve: collections.deque[tuple[float, int]] = collections.deque()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory sampler", daemon=True)
         self._thread.start()
 
     def peaks(self) -> Peaks:
-        """The peaks with one more look right now."""
+        """The peaks since the start, with one more look right now."""
         self._take()
-        return self._peaks
+        return self._total
+
+    def window_peaks(self) -> Peaks:
+        """The peaks since the last begin_window(), with one more look right now."""
+        self._take()
+        return self._window
+
+    def begin_window(self, reset: Callable[[], None] = lambda: None) -> None:
+        """Count anew from here on. reset() is called between the last look and the next one."""
+        self._take()
+        with self._lock:
+            reset()
+            self._window = Peaks()
+
+    def curve(self) -> list[tuple[float, int]]:
+        """Resident bytes of the last seconds: (seconds before now, bytes), oldest first."""
+        now = time.monotonic()
+        with self._lock:
+            return [(round(now - at, 3), size) for at, size in self._curve if now - at <= CURVE_S]
 
     def close(self) -> None:
         """Stop the thread."""
@@ -56,19 +103,17 @@ class Sampler:
             self._take()
 
     def _take(self) -> None:
-        sample = self._look()
-        if sample is None:
-            return
         with self._lock:
-            peaks = self._peaks
-            self._pids.update(sample.high_water_bytes)
-            peaks.processes = len(self._pids)
-            peaks.resident_bytes = max(peaks.resident_bytes, sample.resident_bytes)
-            peaks.anon_bytes = _highest(peaks.anon_bytes, sample.anon_bytes)
-            peaks.file_bytes = _highest(peaks.file_bytes, sample.file_bytes)
-            peaks.process_high_water_bytes = max(
-                peaks.process_high_water_bytes, *sample.high_water_bytes.values(), 0
-            )
+            sample = self._look()
+            if sample is None:
+                return
+            self._total.raise_to(sample)
+            self._window.raise_to(sample)
+            now = time.monotonic()
+            if not self._curve or now - self._curve[-1][0] >= CURVE_STEP_S:
+                self._curve.append((now, sample.resident_bytes))
+            while self._curve[0][0] < now - CURVE_S:
+                self._curve.popleft()
 
 
 def _highest(old: int | None, new: int | None) -> int | None:

@@ -27,6 +27,7 @@ from schemas.records import MemoryPeak
 
 PERIOD_S = 0.25  # a look scans every process; each one's own peak is the kernel's counter
 KILL_WAIT_S = 5.0
+NEAR_LIMIT = 0.95  # an allocation that does not fit any more is refused as a whole
 CREATE_SUSPENDED = 0x4
 _PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 _DISPLAY_CLASS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc1-08002be10318}"
@@ -35,9 +36,16 @@ _DISPLAY_CLASS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bf
 class WindowsProcessTree:
     """See platforms.ProcessTree."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        folder: Path,
+        memory_limit_bytes: int | None = None,
+    ) -> None:
         suppress_error_dialogs()  # inherited: a crash must not wait for a click
-        self._job = Job()
+        self._limit_bytes = memory_limit_bytes
+        self._job = Job(memory_limit_bytes)
         try:
             self._process = subprocess.Popen(
                 command,
@@ -104,31 +112,83 @@ class WindowsProcessTree:
     def memory(self) -> MemoryPeak | None:
         """The larger of the sampled sum and the largest process's peak working set."""
         peaks = self._sampler.peaks()
-        if not peaks.processes:
+        if not peaks.pids:
             return None
         peak_bytes, method = max(
             (peaks.resident_bytes, "rss-sum-250ms"),
             (peaks.process_high_water_bytes, "peak-working-set"),
         )
-        return MemoryPeak(peak_bytes=peak_bytes, method=method, resident_bytes=peaks.resident_bytes)
+        return MemoryPeak(
+            peak_bytes=peak_bytes,
+            method=method,
+            bound="lower",
+            resident_bytes=peaks.resident_bytes,
+        )
 
-    def kill(self) -> None:
+    def begin_memory_window(self) -> None:
+        """A new phase begins."""
+        self._sampler.begin_window()
+
+    def memory_window(self) -> MemoryPeak | None:
+        """Sampled only: Windows starts none of its counters anew."""
+        peaks = self._sampler.window_peaks()
+        if not peaks.pids:
+            return None
+        return MemoryPeak(
+            peak_bytes=peaks.resident_bytes,
+            method="rss-sum-250ms",
+            bound="lower",
+            resident_bytes=peaks.resident_bytes,
+        )
+
+    def memory_curve(self) -> list[tuple[float, int]]:
+        """Resident memory in the last seconds."""
+        return self._sampler.curve()
+
+    def out_of_memory(self) -> str | None:
+        """The job's commit came to its limit: from there on every allocation fails."""
+        if self._limit_bytes is None:
+            return None
+        committed = self._job.peak_commit_bytes()
+        if committed < NEAR_LIMIT * self._limit_bytes:
+            return None
+        return (
+            f"the job had committed {committed / 1e6:.0f} MB of its limit of "
+            f"{self._limit_bytes / 1e6:.0f} MB"
+        )
+
+    def pids(self) -> list[int]:
+        """Of the tree."""
+        return psutil_trees.pids(self.pid)
+
+    def dump_stack(self) -> None:
+        """Windows has no signal that a hanging process would answer."""
+
+    def kill(self) -> str | None:
         """End the job with everything in it."""
         self._job.terminate()
-        self.wait(KILL_WAIT_S)
+        if self.wait(KILL_WAIT_S) is None:
+            return f"process {self.pid} cannot be killed: its driver may be stuck"
+        return None
 
-    def close(self) -> None:
+    def close(self) -> str | None:
         """Kill what is left and give everything back."""
-        self.kill()
+        left = self.kill()
         self._sampler.close()
         for pipe in (self._stdin, self.stdout, self.stderr):
             pipe.close()
         self._job.close()
+        return left
 
 
-def spawn(command: list[str], environment: dict[str, str], folder: Path) -> WindowsProcessTree:
+def spawn(
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    memory_limit_bytes: int | None = None,
+) -> WindowsProcessTree:
     """Start a process tree in a job."""
-    return WindowsProcessTree(command, environment, folder)
+    return WindowsProcessTree(command, environment, folder, memory_limit_bytes)
 
 
 def point_latest(link: Path, target: Path) -> None:

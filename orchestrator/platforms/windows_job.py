@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 EXTENDED_LIMIT_INFORMATION = 9
+LIMIT_JOB_MEMORY = 0x200
 KILL_ON_JOB_CLOSE = 0x2000
 DIE_ON_UNHANDLED_EXCEPTION = 0x400
 # our own status, to tell "we killed it" from a crash
@@ -60,6 +61,13 @@ if sys.platform == "win32":
             ctypes.c_void_p,
             ctypes.c_uint32,
         )
+        library.QueryInformationJobObject.argtypes = (
+            handle,
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_uint32,
+            ctypes.c_void_p,
+        )
         library.AssignProcessToJobObject.argtypes = (handle, handle)
         library.TerminateJobObject.argtypes = (handle, ctypes.c_uint32)
         library.CloseHandle.argtypes = (handle,)
@@ -73,12 +81,15 @@ if sys.platform == "win32":
     class Job:
         """A Job Object whose processes die with its handle, so also with the controller."""
 
-        def __init__(self) -> None:
+        def __init__(self, memory_limit_bytes: int | None = None) -> None:
             self._api = _kernel32()
             self._handle = self._api.CreateJobObjectW(None, None)
             _check(self._handle)
             limits = ExtendedLimits()
             limits.BasicLimitInformation.LimitFlags = KILL_ON_JOB_CLOSE | DIE_ON_UNHANDLED_EXCEPTION
+            if memory_limit_bytes is not None:
+                limits.BasicLimitInformation.LimitFlags |= LIMIT_JOB_MEMORY
+                limits.JobMemoryLimit = memory_limit_bytes
             _check(
                 self._api.SetInformationJobObject(
                     self._handle,
@@ -91,6 +102,20 @@ if sys.platform == "win32":
         def assign(self, process_handle: int) -> None:
             """Put a suspended process in."""
             _check(self._api.AssignProcessToJobObject(self._handle, process_handle))
+
+        def peak_commit_bytes(self) -> int:
+            """Highest committed memory of the job, kept by the kernel. Not RAM: no mapped files."""
+            limits = ExtendedLimits()
+            _check(
+                self._api.QueryInformationJobObject(
+                    self._handle,
+                    EXTENDED_LIMIT_INFORMATION,
+                    ctypes.byref(limits),
+                    ctypes.sizeof(limits),
+                    None,
+                )
+            )
+            return int(limits.PeakJobMemoryUsed)
 
         def terminate(self) -> None:
             """Kill everything in it; harmless when nothing is left."""

@@ -1,0 +1,73 @@
+"""What both versions of cgroups share: a folder with processes in it."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+EMPTYING_S = 2.0
+
+
+@dataclass(frozen=True)
+class CgroupFolder:
+    """One cgroup that was made for one worker."""
+
+    path: Path
+
+    def read(self, name: str) -> str:
+        """One of its files."""
+        return (self.path / name).read_text(encoding="ascii")
+
+    def write(self, name: str, value: str) -> None:
+        """Into one of its files."""
+        (self.path / name).write_text(value, encoding="ascii")
+
+    def fields(self, name: str) -> dict[str, int]:
+        """A file of the form "key number" a line; empty if it cannot be read."""
+        found = {}
+        try:
+            for line in self.read(name).splitlines():
+                key, _, value = line.partition(" ")
+                found[key] = int(value)
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def pids(self) -> list[int]:
+        """Every process in it, also those that left their session or lost their parent."""
+        try:
+            pids = (int(pid) for pid in (self.path / "cgroup.procs").read_bytes().split())
+            return [pid for pid in pids if pid > 0]  # 0 stands for another container's process
+        except OSError:
+            return []
+
+    def kill(self) -> None:
+        """SIGKILL to every process in it, again while they fork."""
+        if (self.path / "cgroup.kill").exists():  # v2 from Linux 5.14
+            self.write("cgroup.kill", "1")
+        limit = time.monotonic() + EMPTYING_S
+        while (pids := self.pids()) and time.monotonic() < limit:
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except OSError:
+                    continue
+            time.sleep(0.005)
+
+    def remove(self) -> None:
+        """Delete it; a process in uninterruptible sleep may keep it from being deleted."""
+        limit = time.monotonic() + EMPTYING_S
+        while self.path.exists():
+            try:
+                self.path.rmdir()
+            except OSError:
+                if time.monotonic() > limit:
+                    return
+                time.sleep(0.01)

@@ -1,0 +1,70 @@
+"""A cgroup of version 1. Source: Documentation/admin-guide/cgroup-v1/memory.rst."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"
+
+import contextlib
+from pathlib import Path
+
+from orchestrator.platforms.cgroup_folder import CgroupFolder
+from orchestrator.platforms.sampling import Sample
+
+METHOD = "cgroup-v1"
+
+
+class CgroupV1:
+    """See CgroupV2, which has the same methods."""
+
+    method = METHOD
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = CgroupFolder(folder)
+        self._before = 0  # highest of the windows that ended
+
+    def limit(self, limit_bytes: int) -> None:
+        """Memory, and memory with swap: what is swapped out would only look small."""
+        self.folder.write("memory.limit_in_bytes", str(limit_bytes))
+        with contextlib.suppress(OSError):  # the kernel may not account for swap
+            self.folder.write("memory.memsw.limit_in_bytes", str(limit_bytes))
+
+    def peak_bytes(self) -> int:
+        """Since the cgroup was made."""
+        return max(self._before, self.window_peak_bytes())
+
+    def window_peak_bytes(self) -> int:
+        """Since the last begin_window()."""
+        return int(self.folder.read("memory.max_usage_in_bytes"))
+
+    def begin_window(self) -> bool:
+        """Count anew; False where the kernel cannot."""
+        self._before = self.peak_bytes()
+        self.folder.write("memory.max_usage_in_bytes", "0")
+        return True
+
+    def oom_kills(self) -> int:
+        """Processes that the kernel killed at the limit."""
+        return self.folder.fields("memory.oom_control").get("oom_kill", 0)
+
+    def was_at_limit(self) -> bool:
+        """Whether an allocation met the limit: then the peak is what fitted, not what was asked."""
+        try:
+            return int(self.folder.read("memory.failcnt")) > 0
+        except (OSError, ValueError):
+            return False
+
+    def look(self) -> Sample | None:
+        """Anonymous and file-backed memory apart, page cache included."""
+        values = self.folder.fields("memory.stat")
+        if "total_rss" not in values:
+            return None
+        anon, cache = values["total_rss"], values.get("total_cache", 0)
+        shared, mapped = values.get("total_shmem", 0), values.get("total_mapped_file", 0)
+        file = cache - shared
+        return Sample(anon + cache, anon + shared, file, {}, cache_bytes=max(0, file - mapped))
+
+    def close(self) -> None:
+        """Delete it."""
+        self.folder.remove()

@@ -1,0 +1,82 @@
+"""A cgroup of version 2. Source: Documentation/admin-guide/cgroup-v2.rst."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"
+
+import contextlib
+import os
+from pathlib import Path
+
+from orchestrator.platforms.cgroup_folder import CgroupFolder
+from orchestrator.platforms.sampling import Sample
+
+METHOD = "cgroup-v2"
+
+
+class CgroupV2:
+    """A memory cgroup with its counters."""
+
+    method = METHOD
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = CgroupFolder(folder)
+        self._window: int | None = None  # fd: a reset holds for the file that it was written to
+
+    def limit(self, limit_bytes: int) -> None:
+        """Without swap; and at the limit the whole tree dies, not a part that others wait for."""
+        self.folder.write("memory.max", str(limit_bytes))
+        for name, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
+            with contextlib.suppress(OSError):  # no swap accounting; Linux before 4.19
+                self.folder.write(name, value)
+
+    def peak_bytes(self) -> int:
+        """Since the cgroup was made."""
+        return int(self.folder.read("memory.peak"))
+
+    def window_peak_bytes(self) -> int | None:
+        """Since the last begin_window(); None before Linux 6.12, which cannot count anew."""
+        if self._window is None:
+            return None
+        return int(os.pread(self._window, 32, 0))
+
+    def begin_window(self) -> bool:
+        """Count anew; False where the kernel cannot."""
+        try:
+            if self._window is None:
+                self._window = os.open(self.folder.path / "memory.peak", os.O_RDWR | os.O_CLOEXEC)
+            os.write(self._window, b"reset")
+        except OSError:
+            self._close_window()
+            return False
+        return True
+
+    def oom_kills(self) -> int:
+        """Processes that the kernel killed at the limit."""
+        return self.folder.fields("memory.events").get("oom_kill", 0)
+
+    def was_at_limit(self) -> bool:
+        """Whether an allocation met the limit: then the peak is what fitted, not what was asked."""
+        return self.folder.fields("memory.events").get("max", 0) > 0
+
+    def look(self) -> Sample | None:
+        """Anonymous and file-backed memory apart, page cache included."""
+        values = self.folder.fields("memory.stat")
+        if "anon" not in values:
+            return None
+        anon, cache, shared = values["anon"], values.get("file", 0), values.get("shmem", 0)
+        file = cache - shared
+        unmapped = max(0, file - values.get("file_mapped", 0))
+        return Sample(anon + cache, anon + shared, file, {}, cache_bytes=unmapped)
+
+    def close(self) -> None:
+        """Delete it."""
+        self._close_window()
+        self.folder.remove()
+
+    def _close_window(self) -> None:
+        if self._window is not None:
+            os.close(self._window)
+            self._window = None

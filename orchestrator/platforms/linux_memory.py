@@ -1,0 +1,182 @@
+"""Linux: a tree's memory from the kernel's counters, and the limit on it.
+
+Three sources, the highest of which is reported, with its name:
+
+cgroup   counts the tree and misses no spike, but charges a page to whoever touched it first: mapped
+         weights that were cached before are missing, page cache that nobody needs is in it
+vmhwm    each process's own high-water mark: exact for a tree of one
+pss-sum  sampled, each shared page counted once: for trees of several where the others fall short
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform not in ("win32", "darwin")
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from orchestrator.platforms import procfs
+from orchestrator.platforms.cgroups import MemoryCgroup
+from orchestrator.platforms.sampling import Peaks, Sample, Sampler
+from schemas.records import Bound, MemoryPeak
+
+# the kernel counts exactly with a cgroup, and sampling only splits that number: seldom is enough
+PERIOD_WITH_CGROUP_S = 0.25
+PERIOD_WITHOUT_S = 0.01
+PSS_SHARE = 0.05  # of the time at most: walking page tables slows the worker
+NEGLIGIBLE = 0.02  # of a peak
+
+
+class LinuxMemory:
+    """One tree's memory. on_limit ends the tree: for where no cgroup keeps the limit."""
+
+    def __init__(
+        self,
+        pid: int,
+        cgroup: MemoryCgroup | None,
+        limit_bytes: int | None,
+        on_limit: Callable[[], None],
+    ) -> None:
+        self._pid = pid
+        self._cgroup = cgroup
+        self._limit_bytes = limit_bytes
+        self._on_limit = on_limit
+        self._over: int | None = None  # what the tree held when we ended it
+        self._next_pss = 0.0
+        self._windows = cgroup.begin_window() if cgroup else True
+        period_s = PERIOD_WITH_CGROUP_S if cgroup else PERIOD_WITHOUT_S
+        self._sampler = Sampler(self._look, period_s)
+
+    def total(self) -> MemoryPeak | None:
+        """Since the spawn."""
+        counted = self._cgroup.peak_bytes() if self._cgroup else None
+        return self._peak(self._sampler.peaks(), counted)
+
+    def window(self) -> MemoryPeak | None:
+        """Since the last begin_window()."""
+        counted = self._cgroup.window_peak_bytes() if self._cgroup and self._windows else None
+        return self._peak(self._sampler.window_peaks(), counted)
+
+    def begin_window(self) -> None:
+        """Count anew: a new phase begins."""
+
+        def reset() -> None:
+            procfs.reset_high_water(self.pids())
+            if self._cgroup and self._windows:
+                self._windows = self._cgroup.begin_window()
+
+        self._sampler.begin_window(reset)
+
+    def curve(self) -> list[tuple[float, int]]:
+        """See Sampler."""
+        return self._sampler.curve()
+
+    def out_of_memory(self) -> str | None:
+        """Evidence that the tree met its limit and died of it."""
+        if self._over is not None:
+            return (
+                f"the process tree held {_mb(self._over)}, over the limit of "
+                f"{_mb(self._limit_bytes)}, and was ended by asrbench (sampled, no cgroup here)"
+            )
+        kills = self._cgroup.oom_kills() if self._cgroup else 0
+        if kills:
+            limit = "" if self._limit_bytes is None else f" of {_mb(self._limit_bytes)}"
+            return f"the kernel killed it at the memory limit{limit} (oom_kill {kills})"
+        return None
+
+    def pids(self) -> list[int]:
+        """Of the tree, as far as they are known."""
+        return self._cgroup.folder.pids() if self._cgroup else procfs.tree_pids(self._pid)
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._sampler.close()
+
+    def _peak(self, peaks: Peaks, counted: int | None) -> MemoryPeak | None:
+        if not peaks.process_high_water_bytes:
+            return None
+        sources = {"vmhwm": peaks.process_high_water_bytes, "pss-sum": peaks.proportional_bytes}
+        if self._cgroup and counted is not None:
+            sources[self._cgroup.method] = counted
+        method = max(sources, key=lambda name: sources[name])
+        return MemoryPeak(
+            peak_bytes=sources[method],
+            method=method,
+            bound=self._bound(method, sources[method], peaks),
+            cgroup_bytes=counted,
+            resident_bytes=peaks.resident_bytes,
+            anon_bytes=peaks.anon_bytes,
+            file_bytes=peaks.file_bytes,
+        )
+
+    def _bound(self, method: str, peak_bytes: int, peaks: Peaks) -> Bound:
+        if self._over is not None or (self._limited() and self._was_at_limit()):
+            return "lower"
+        if method == "pss-sum":
+            return "lower"
+        if method == "vmhwm":
+            alone = len(peaks.pids) == 1 and not procfs.had_children(self._pid)
+            alive = procfs.state(self._pid) not in (None, "Z")
+            return "exact" if alone and alive else "lower"
+        return "upper" if peaks.cache_bytes > NEGLIGIBLE * peak_bytes else "exact"
+
+    def _limited(self) -> bool:
+        return self._limit_bytes is not None
+
+    def _was_at_limit(self) -> bool:
+        return self._cgroup is not None and self._cgroup.was_at_limit()
+
+    def _look(self) -> Sample | None:
+        pids = self.pids()
+        sample = procfs.look(pids)
+        if sample is None:
+            return None
+        charged = self._cgroup.look() if self._cgroup else None
+        if len(sample.high_water_bytes) > 1 and self._falls_short(sample, charged):
+            sample = replace(sample, proportional_bytes=self._proportional(pids))
+        if charged is not None:
+            # the cgroup's split counts a page that forks share once
+            sample = replace(
+                sample,
+                anon_bytes=charged.anon_bytes,
+                file_bytes=charged.file_bytes,
+                cache_bytes=charged.cache_bytes,
+            )
+        self._enforce(sample)
+        return sample
+
+    def _falls_short(self, sample: Sample, charged: Sample | None) -> bool:
+        """Whether several processes hold pages that the cgroup does not count, or there is none."""
+        if charged is None:
+            return True
+        missing = (sample.file_bytes or 0) - (charged.file_bytes or 0)
+        return missing > NEGLIGIBLE * sample.resident_bytes
+
+    def _proportional(self, pids: list[int]) -> int | None:
+        start = time.monotonic()
+        if start < self._next_pss:
+            return None
+        found = procfs.proportional_bytes(pids)
+        now = time.monotonic()
+        self._next_pss = now + (now - start) / PSS_SHARE
+        return found
+
+    def _enforce(self, sample: Sample) -> None:
+        """The limit where no cgroup keeps it."""
+        if self._limit_bytes is None or self._cgroup or self._over is not None:
+            return
+        if sample.resident_bytes <= self._limit_bytes:
+            return
+        held = sample.resident_bytes
+        if len(sample.high_water_bytes) > 1:  # what forks share was counted for each
+            held = procfs.proportional_bytes(self.pids())
+        if held > self._limit_bytes:
+            self._over = held
+            self._on_limit()
+
+
+def _mb(size: int | None) -> str:
+    return f"{(size or 0) / 1e6:.0f} MB"

@@ -1,0 +1,144 @@
+"""Memory cgroups: found in every kind of tree, counting, limiting, killing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import made_cgroup, runs
+from trees import ALLOCATE, LIMIT_S, line_of, until
+
+if sys.platform != "linux":
+    pytest.skip("cgroups are Linux only", allow_module_level=True)
+
+from orchestrator.platforms import cgroups
+
+FORKING = """
+import os, subprocess, sys, time
+def sleeper():
+    if os.fork() == 0:
+        time.sleep(600)
+sys.stdin.readline()
+if os.fork() == 0:
+    os.setsid()
+    for _ in range(20):
+        sleeper()
+    print("go", flush=True)
+    for _ in range(2000):
+        sleeper()
+        time.sleep(0.005)
+time.sleep(600)
+"""
+
+
+V1 = "9:name=systemd:/\n4:cpu,memory:{path}\n0::/\n"
+V2 = "0::{path}\n"
+TREES = {  # name: (membership, mounts, delegating folders below the mount, expected candidates)
+    "v1": (V1, "/user/x", [("cgroup", "/", "mem", "rw,cpu,memory")], [], ["mem/user/x"]),
+    "v1 at its root": (V1, "/", [("cgroup", "/", "mem", "rw,memory")], [], ["mem"]),
+    "v1 in a container": (
+        V1, "/docker/0a1b", [("cgroup", "/docker/0a1b", "mem", "rw,memory")], [], ["mem"],
+    ),
+    "v1 deeper in a container": (
+        V1, "/docker/0a1b/in", [("cgroup", "/docker/0a1b", "mem", "rw,memory")], [], ["mem/in"],
+    ),
+    "v2 in a scope of ours": (
+        V2, "/user.slice/asrbench-7.scope/controller", [("cgroup2", "/", "uni", "rw,nsdelegate")],
+        ["user.slice/asrbench-7.scope"], ["uni/user.slice/asrbench-7.scope"],
+    ),
+    "v2 beside a foreign session": (
+        V2, "/user.slice/app.slice/term.scope", [("cgroup2", "/", "uni", "rw,nsdelegate")],
+        ["user.slice/app.slice"], [],
+    ),
+    "v2 where our own delegates": (
+        V2, "/job", [("cgroup2", "/", "uni", "rw")], ["job"], ["uni/job"],
+    ),
+    "v2 at its root": (V2, "/", [("cgroup2", "/", "uni", "rw")], [""], ["uni"]),
+    "v2 that delegates nothing": (V2, "/system.slice/a", [("cgroup2", "/", "uni", "rw")], [], []),
+    "hybrid": (
+        V1, "/user/x",
+        [("cgroup2", "/", "uni", "rw"), ("cgroup", "/", "cpu", "rw,cpu"),
+         ("cgroup", "/", "mem", "rw,memory")], [], ["mem/user/x"],
+    ),
+    "none mounted": (V1, "/user/x", [("tmpfs", "/", "mem", "rw,memory")], [], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_candidates_are_found_in_every_kind_of_cgroup_tree(tmp_path, name):
+    membership, path, mounts, delegating, expected = TREES[name]
+    (tmp_path / "cgroup").write_text(membership.format(path=path), encoding="utf-8")
+    lines = [
+        f"{number} 23 0:{number} {root} {tmp_path}/{point} rw,relatime shared:9 - {kind} {kind} {options}\n"  # noqa: E501
+        for number, (kind, root, point, options) in enumerate(mounts, 30)
+    ]
+    (tmp_path / "mountinfo").write_text("".join(lines), encoding="utf-8")
+    for folder in delegating:
+        (tmp_path / "uni" / folder).mkdir(parents=True)
+        control = tmp_path / "uni" / folder / "cgroup.subtree_control"
+        control.write_text("cpu memory pids\n", encoding="ascii")
+    version = 2 if membership is V2 else 1
+    found = cgroups._candidates(tmp_path)
+    assert found == [(version, tmp_path / folder) for folder in expected]
+
+
+def test_without_proc_there_is_no_candidate(tmp_path):
+    assert cgroups._candidates(tmp_path) == []
+    assert cgroups.make_cgroup(proc=tmp_path) is None
+
+
+def test_a_folder_that_is_no_cgroup_is_left_as_it_was(tmp_path):
+    (tmp_path / "cgroup").write_text("4:memory:/\n", encoding="utf-8")
+    (tmp_path / "mem").mkdir()
+    mount = f"35 31 0:32 / {tmp_path}/mem rw - cgroup cgroup rw,memory\n"
+    (tmp_path / "mountinfo").write_text(mount, encoding="utf-8")
+    assert cgroups.make_cgroup(proc=tmp_path) is None
+    assert list((tmp_path / "mem").iterdir()) == []
+
+
+def test_a_cgroup_counts_what_its_processes_allocate():
+    cgroup = made_cgroup()
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", ALLOCATE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as child:
+        cgroup.folder.write("cgroup.procs", str(child.pid))
+        assert cgroup.folder.pids() == [child.pid]
+        assert line_of(child.stdout) == "ready"
+        before = cgroup.peak_bytes()
+        child.stdin.write(b"\n")
+        assert line_of(child.stdout) == "done"
+        assert 95 << 20 < cgroup.peak_bytes() - before < 110 << 20
+        sample = cgroup.look()
+        assert sample.anon_bytes > 100 << 20
+        assert sample.resident_bytes == sample.anon_bytes + sample.file_bytes
+        cgroup.folder.kill()
+        assert child.wait(LIMIT_S) == -signal.SIGKILL
+    assert cgroup.folder.pids() == []
+    cgroup.close()
+    assert not cgroup.folder.path.exists()
+    assert cgroup.look() is None
+
+
+def test_a_cgroup_kills_a_tree_that_forks_on_and_has_left_its_session():
+    cgroup = made_cgroup()
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", FORKING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as child:
+        cgroup.folder.write("cgroup.procs", str(child.pid))
+        child.stdin.write(b"\n")
+        assert line_of(child.stdout) == "go"
+        pids = cgroup.folder.pids()
+        assert len(pids) > 20
+        cgroup.folder.kill()
+        assert cgroup.folder.pids() == []
+        until(lambda: not any(runs(pid) for pid in pids))
+    cgroup.close()
+    assert not cgroup.folder.path.exists()
