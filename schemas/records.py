@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from schemas.messages import Details
 
 Outcome = Literal["ok", "failed", "crashed", "out_of_memory", "timed_out", "protocol_error"]
-Phase = Literal["env", "download", "spawn", "load", "decode", "transcribe", "shutdown"]
+Phase = Literal["env", "download", "spawn", "load", "decode", "transcribe", "idle", "shutdown"]
 
 
 class _Record(BaseModel):
@@ -47,6 +47,8 @@ class Plan(_Record):
     models: tuple[PlannedModel, ...]
     snippets: tuple[PlannedSnippet, ...]
     snippet_set_sha256: str
+    repeats: int = 1
+    warm_up: bool = True
 
 
 class ModelStarted(_Record):
@@ -110,6 +112,19 @@ class Energy(_Record):
     method: str
 
 
+class Crash(_Record):
+    """What is known of a worker's death or hang, for whoever has to find out why."""
+
+    exit: str  # signal or NTSTATUS in words, or what it did not do
+    stack: str | None  # Python's own, by faulthandler
+    log_tail: str  # the last lines that it printed
+    last_frames: str  # what was sent to it, and what came back last
+    memory_curve: tuple[tuple[float, int], ...]  # seconds before its end, resident bytes
+    kernel_lines: tuple[str, ...]  # where this user may read them
+    lock_sha256: str
+    replay: str  # the command that does it again
+
+
 class Attempt(_Record):
     """One try of one model on one snippet."""
 
@@ -119,6 +134,10 @@ class Attempt(_Record):
     key: str
     snippet: str
     snippet_sha256: str
+    repeat: int = 1  # of --repeat
+    retry: int = 0  # 1 and up: tried again alone, after it took its worker down
+    nth: int = 1  # in its worker, which may keep something of those before
+    warm_up: bool = False  # the first of its worker; counts for nothing but memory
     outcome: Outcome
     phase: Phase = "transcribe"
     text: str | None = None
@@ -128,10 +147,29 @@ class Attempt(_Record):
     infer_s: float | None = None  # the worker's own clock
     device: str | None = None
     load: LoadTimes | None = None
-    memory: MemoryPeak | None = None
+    memory: MemoryPeak | None = None  # since the worker's spawn
+    load_memory: MemoryPeak | None = None  # from its spawn until its model was loaded
+    attempt_memory: MemoryPeak | None = None  # during this attempt; None where no one can tell
+    device_memory: tuple[DeviceMemory, ...] = ()
+    energy: tuple[Energy, ...] = ()
+    disturbed: tuple[str, ...] = ()  # what else went on on the machine
     load_details: Details = {}
     details: Details = {}
     notes: tuple[str, ...] = ()
+    crash: Crash | None = None
+
+
+class WorkerEnded(_Record):
+    """A worker went wrong while nothing was asked of it: no snippet is to blame."""
+
+    kind: Literal["worker_ended"] = "worker_ended"
+    at: str
+    model: str
+    outcome: Outcome
+    phase: Phase  # idle or shutdown
+    after: str | None  # the snippet that it had answered last
+    error: str
+    crash: Crash | None = None
 
 
 class ModelFailed(_Record):
@@ -143,7 +181,10 @@ class ModelFailed(_Record):
     outcome: Outcome
     phase: Phase
     error: str
+    crash: Crash | None = None
 
 
-JournalLine = Annotated[Plan | ModelStarted | Attempt | ModelFailed, Field(discriminator="kind")]
+JournalLine = Annotated[
+    Plan | ModelStarted | Attempt | WorkerEnded | ModelFailed, Field(discriminator="kind")
+]
 JOURNAL_LINE: TypeAdapter[JournalLine] = TypeAdapter(JournalLine)

@@ -12,7 +12,8 @@ from rich.console import Console
 from orchestrator.errors import RunFolderError
 from orchestrator.reports.csv_files import safe_cell
 from orchestrator.reports.report import make_report, write_files
-from orchestrator.reports.rows import replay, rows_of
+from orchestrator.reports.rows import rows_of
+from orchestrator.reports.state import fold
 from orchestrator.reports.summary import summarise
 from orchestrator.reports.table import print_report
 from orchestrator.views.text import printable
@@ -67,7 +68,7 @@ def gave_up(model="m", **other):
 
 
 def rows(*lines):
-    return rows_of(replay(lines))
+    return rows_of(fold(lines))
 
 
 def report_of(folder, *lines):
@@ -139,7 +140,7 @@ def test_the_last_plan_holds_and_its_text_is_what_is_scored():
 
 def test_a_journal_without_a_plan_is_an_error():
     with pytest.raises(RunFolderError, match="no plan"):
-        replay([started(), attempt("a")])
+        fold([started(), attempt("a")])
 
 
 def test_a_model_that_gives_up_keeps_what_it_answered_and_fails_the_rest():
@@ -162,7 +163,7 @@ def test_a_broken_recording_costs_its_row_and_no_words():
     )  # fmt: skip
     assert (broken.outcome, broken.phase, broken.error) == ("failed", "decode", "a.wav is damaged")
     assert (broken.score, undecoded.score, good.score.wer) == (None, None, 0.0)
-    (summary,) = summarise([broken, undecoded, good])
+    (summary,) = summarise([broken, undecoded, good], {})
     assert (summary.wer, summary.ok, summary.failed, summary.not_run) == (0.0, 1, 2, 0)
 
 
@@ -176,7 +177,7 @@ def test_models_are_sorted_by_wer_with_those_without_one_last():
     asked = plan(planned("a"), models=("never", "worse", "best", "absent", "also-best"))
     texts = {"worse": "red", "best": "red green blue pink", "also-best": "red green blue pink"}
     lines = [line for m, text in texts.items() for line in (started(m), attempt("a", text, m))]
-    found = summarise(rows(asked, started("never"), failed("a", model="never"), *lines))
+    found = summarise(rows(asked, started("never"), failed("a", model="never"), *lines), {})
     assert [one.model for one in found] == ["also-best", "best", "worse", "absent", "never"]
     assert [one.wer for one in found] == [0.0, 0.0, 0.75, None, None]
 
@@ -186,7 +187,7 @@ def test_only_what_a_model_was_there_for_counts_in_its_wer(phase, wer):
     """A stack that cannot be built says nothing of accuracy; a model that cannot load does."""
     found = rows(plan(planned("a"), planned("b")), started(), attempt("a"), gave_up(phase=phase))
     assert [row.ok for row in found] == [True, False]
-    assert summarise(found)[0].wer == wer
+    assert summarise(found, {})[0].wer == wer
 
 
 def test_the_figures_of_a_summary_are_sums_and_not_means():
@@ -200,7 +201,7 @@ def test_the_figures_of_a_summary_are_sums_and_not_means():
         failed("c", audio_s=100.0, time_s=50.0, memory=peak[2]),
         attempt("d", "dog cat", audio_s=3.0, time_s=1.0),
     )  # fmt: skip
-    (one,) = summarise(found)
+    (one,) = summarise(found, {})
     assert one.wer == pytest.approx((0 + 1 + 4 + 2) / (4 + 1 + 4))
     characters = {"a": 19, "b": 3, "c": 19}
     assert one.cer == pytest.approx((3 + 19 + len("dog cat")) / sum(characters.values()))

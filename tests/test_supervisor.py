@@ -132,7 +132,7 @@ def test_a_channel_turns_what_is_no_reply_into_a_fault(channel, script, outcome,
 @pytest.mark.parametrize("script", ["raw(frame(m.Imported(0.1))[:9]);", ""])
 def test_half_a_frame_or_nothing_and_then_silence_ends_at_the_deadline(channel, script):
     opened = channel(script + "print('waiting', file=sys.stderr, flush=True); time.sleep(600)")
-    while not opened.log_tail():
+    while not opened.log_tail(1):
         time.sleep(0.01)
     fault = fault_of(opened.receive, soon(0.3))
     assert (fault.outcome, fault.alive) == ("timed_out", False)
@@ -229,10 +229,14 @@ def test_a_load_that_breaks_the_rules_is_a_protocol_error(worker, script, words)
 
 
 def test_a_reply_sent_twice_is_not_taken_for_the_next_snippet(worker):
-    one = worker("start(); hear(); text(); text(); hear(); text('b'); time.sleep(600)")
+    one = worker(
+        "start(); hear(); text(); text(); print('twice', file=sys.stderr); time.sleep(600)"
+    )
     one.load(LIMIT_S)
     assert transcribe(one, "a").text == "hello"
-    fault = fault_of(transcribe, one, "b")
+    while "twice" not in one._channel.log_tail(1):
+        time.sleep(0.01)
+    fault = fault_of(one.check_idle)
     assert fault.outcome == "protocol_error"
     assert "nobody asked for" in fault.message
 

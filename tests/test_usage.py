@@ -72,7 +72,7 @@ def test_a_disk_that_fills_up_is_said_and_costs_no_recorded_result(
     assert "make room" in done.stderr
     assert "--resume" in done.stderr
     whole, _, _torn = (results / "latest" / "journal.jsonl").read_bytes().rpartition(b"\n")
-    kept = whole.count(b'"outcome":"ok"')
+    kept = whole.count(b'"warm_up":false,"outcome":"ok"')
     assert 0 < kept < 20
     again = asrbench("orchestrate", "--resume", "latest", "--results", results, "--json")
     assert again.code == 0, again.err

@@ -16,6 +16,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COMMANDS = {
     "orchestrate": "Run models over recordings: accuracy, speed and memory of each.",
     "report": "Make a run's tables and CSV files again from its journal.",
+    "replay": "Try one model on one snippet of a run again, alone, to see how it ends.",
     "models": "See which models there are and what they need.",
     "env": "Build, check, lock and remove the models' environments.",
     "snippets": "Check a folder of recordings before a long run.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from orchestrator import paths
 from orchestrator.cli.shared import json_option, results_option, stacks_option
@@ -17,12 +17,14 @@ from orchestrator.errors import EXIT_INTERRUPTED, UsageError
 from orchestrator.run.options import (
     DEFAULT_LOAD_TIMEOUT_S,
     DEFAULT_MAX_CRASHES,
+    DEFAULT_RETRIES,
     DEFAULT_TIMEOUT_S,
     TIMEOUT_PER_AUDIO,
     RunOptions,
 )
 from orchestrator.views import View
 
+PLAIN_OPTIONS = "snippets timeout_s load_timeout_s max_crashes retries repeats warm_up".split()
 EPILOG = """
 \b
 Examples:
@@ -74,6 +76,32 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
     metavar="N",
     help=f"Give a model up after so many crashes or time-outs in a row "
     f"(default {DEFAULT_MAX_CRASHES}).",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Try a snippet that took its worker down again, alone, up to N times "
+    f"(default {DEFAULT_RETRIES}).",
+)
+@click.option(
+    "--repeat",
+    "repeats",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Measure each snippet N times; the table gives the median and the spread (default 1).",
+)
+@click.option(
+    "--warm-up/--no-warm-up",
+    "warm_up",
+    default=None,
+    help="Let each fresh worker transcribe the shortest snippet once, unmeasured (default: yes).",
+)
+@click.option(
+    "--memory-limit",
+    "memory_limit_bytes",
+    metavar="SIZE",
+    help="Most memory that a worker and its children may take, such as 12GB or 8GiB.",
 )
 @click.option(
     "--checkpoint",
@@ -130,9 +158,11 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
     chosen: dict[str, Any] = (
         recorded.model_dump() if recorded else {"snippets": paths.SHIPPED_SNIPPETS}
     )
-    for name in ("snippets", "timeout_s", "load_timeout_s", "max_crashes"):
+    for name in PLAIN_OPTIONS:
         if given[name] is not None:
             chosen[name] = given[name]
+    if given["memory_limit_bytes"] is not None:
+        chosen["memory_limit_bytes"] = _size(given["memory_limit_bytes"])
     if given["models"] is not None:
         names = tuple(name.strip() for name in given["models"].split(",") if name.strip())
         if not names:
@@ -148,8 +178,16 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         return RunOptions(**chosen)
     except ValidationError as error:  # what click lets pass: nan
         problem = error.errors(include_url=False)[0]
-        option = str(problem["loc"][0]).removesuffix("_s").replace("_", "-")
+        option = str(problem["loc"][0]).removesuffix("_s").removesuffix("_bytes").replace("_", "-")
         raise UsageError(f"--{option}: {problem['msg']}") from error
+
+
+def _size(text: str) -> int:
+    """Bytes from 12GB (10^9) or 12GiB (2^30)."""
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except (ValidationError, OverflowError) as error:
+        raise UsageError(f"--memory-limit {text}: expected a size such as 12GB") from error
 
 
 def _checkpoint(text: str) -> tuple[str, Path]:

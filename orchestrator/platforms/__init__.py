@@ -2,6 +2,7 @@
 
 spawn(command, environment, folder, memory_limit_bytes) → ProcessTree
 point_latest(link, target)            results/latest → the newest run
+kernel_lines(pids, since)             what the system's log says of these processes
 gpus()                                names of the GPUs that can be seen without a driver
 """
 
@@ -13,17 +14,39 @@ from typing import Protocol
 from schemas.records import MemoryPeak
 
 if sys.platform == "win32":
-    from orchestrator.platforms.windows import cpu_name, gpus, point_latest, spawn, venv_python
+    from orchestrator.platforms.windows import (
+        cpu_name,
+        gpus,
+        kernel_lines,
+        point_latest,
+        spawn,
+        venv_python,
+    )
 elif sys.platform == "darwin":
-    from orchestrator.platforms.macos import cpu_name, gpus, point_latest, spawn, venv_python
+    from orchestrator.platforms.macos import (
+        cpu_name,
+        gpus,
+        kernel_lines,
+        point_latest,
+        spawn,
+        venv_python,
+    )
 else:
-    from orchestrator.platforms.linux import cpu_name, gpus, point_latest, spawn, venv_python
+    from orchestrator.platforms.linux import (
+        cpu_name,
+        gpus,
+        kernel_lines,
+        point_latest,
+        spawn,
+        venv_python,
+    )
 
 __all__ = [
     "ByteStream",
     "ProcessTree",
     "cpu_name",
     "gpus",
+    "kernel_lines",
     "point_latest",
     "spawn",
     "venv_python",

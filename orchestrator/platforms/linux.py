@@ -18,11 +18,12 @@ from pathlib import Path
 
 from orchestrator.platforms import cgroups, guardian, procfs
 from orchestrator.platforms.guardian import TREE_MARK
+from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.linux_memory import LinuxMemory
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
 from schemas.records import MemoryPeak
 
-__all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
+__all__ = ["cpu_name", "gpus", "kernel_lines", "point_latest", "spawn", "venv_python"]
 
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
 

@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from orchestrator.platforms import procfs
 from orchestrator.platforms.cgroups import MemoryCgroup
+from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from schemas.records import Bound, MemoryPeak
 
@@ -27,6 +28,7 @@ from schemas.records import Bound, MemoryPeak
 PERIOD_WITH_CGROUP_S = 0.25
 PERIOD_WITHOUT_S = 0.01
 PSS_SHARE = 0.05  # of the time at most: walking page tables slows the worker
+OUT_OF_MEMORY = "out of memory"  # the kernel's words
 NEGLIGIBLE = 0.02  # of a peak
 
 
@@ -46,6 +48,7 @@ class LinuxMemory:
         self._on_limit = on_limit
         self._over: int | None = None  # what the tree held when we ended it
         self._next_pss = 0.0
+        self._since = time.monotonic()
         self._windows = cgroup.begin_window() if cgroup else True
         period_s = PERIOD_WITH_CGROUP_S if cgroup else PERIOD_WITHOUT_S
         self._sampler = Sampler(self._look, period_s)
@@ -85,6 +88,9 @@ class LinuxMemory:
         if kills:
             limit = "" if self._limit_bytes is None else f" of {_mb(self._limit_bytes)}"
             return f"the kernel killed it at the memory limit{limit} (oom_kill {kills})"
+        for line in kernel_lines(self._sampler.peaks().pids, self._since):
+            if OUT_OF_MEMORY in line.lower():
+                return f"the kernel killed it because the machine ran out of memory: {line}"
         return None
 
     def pids(self) -> list[int]:

@@ -10,6 +10,7 @@ import contextlib
 import platform
 import subprocess
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,7 @@ from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from schemas.records import MemoryPeak
 
-__all__ = ["cpu_name", "gpus", "point_latest", "spawn", "venv_python"]
+__all__ = ["cpu_name", "gpus", "kernel_lines", "point_latest", "spawn", "venv_python"]
 
 PERIOD_S = 0.05
 TREE_MARK = "ASRBENCH_TREE"
@@ -119,6 +120,11 @@ def spawn(
 ) -> MacProcessTree:
     """Start a process tree."""
     return MacProcessTree(command, environment, folder, memory_limit_bytes)
+
+
+def kernel_lines(pids: Collection[int], since: float) -> list[str]:
+    """Not read on this system."""
+    return []
 
 
 def cpu_name() -> str:

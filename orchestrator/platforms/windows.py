@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 import winreg
+from collections.abc import Collection
 from pathlib import Path
 
 from orchestrator.platforms import psutil_trees
@@ -203,6 +204,11 @@ def point_latest(link: Path, target: Path) -> None:
 def venv_python(env: Path) -> Path:
     """The launcher of a virtualenv's interpreter."""
     return env / "Scripts" / "python.exe"
+
+
+def kernel_lines(pids: Collection[int], since: float) -> list[str]:
+    """Not read on this system."""
+    return []
 
 
 def cpu_name() -> str:

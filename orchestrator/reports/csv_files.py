@@ -11,7 +11,7 @@ from orchestrator.errors import RunFolderError
 from orchestrator.files import write_whole
 from orchestrator.reports.rows import Row
 from orchestrator.reports.summary import ModelSummary, signature
-from schemas.records import Plan
+from schemas.records import Attempt, Plan
 
 Cell = str | int | float | None
 
@@ -21,12 +21,16 @@ RESULT_COLUMNS = (
     "Outcome Phase RTFx CER Hits Substitutions Deletions Insertions WER_Clean "
     "Transcript_Normalized Reference_Normalized Language Audio_Sec Worker_Sec Device "
     "Peak_RAM_Method Peak_Cgroup_MB Peak_Resident_MB Peak_Anon_MB Peak_File_MB "
-    "Load_Spawn_Sec Load_Interpreter_Sec Load_Imports_Sec Load_Weights_Sec Notes"
+    "Load_Spawn_Sec Load_Interpreter_Sec Load_Imports_Sec Load_Weights_Sec Notes "
+    "Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_Attempt_MB Device_Memory_MB Device_Memory_Method "
+    "Energy_J Energy_Source Disturbed Blame Repeats Time_Sec_Min Time_Sec_Max"
 ).split()
 
 SUMMARY_COLUMNS = (
     "Model WER WER_Low WER_High CER Snippets Ok Failed Not_Run Audio_Sec RTFx Load_Time_Sec "
-    "Peak_RAM_MB Peak_RAM_Method Device First_Error Signature"
+    "Peak_RAM_MB Peak_RAM_Method Device First_Error Signature "
+    "RTFx_Min RTFx_Max Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_First_MB Peak_RAM_Steady_MB "
+    "Device_Memory_MB Crashes Disturbed"
 ).split()
 
 
@@ -83,24 +87,18 @@ def _attempt_cells(row: Row) -> dict[str, Cell]:
         return {}
     cells: dict[str, Cell] = {
         "Transcript": attempt.text,
-        "Time_Sec": _rounded(attempt.time_s),
+        "Time_Sec": _rounded(row.time_s),
         "Audio_Sec": _rounded(attempt.audio_s),
         "Worker_Sec": _rounded(attempt.infer_s),
         "Device": attempt.device,
-        "Notes": "; ".join(attempt.notes),
+        "Notes": "; ".join(row.notes),
+        "Blame": row.blame,
+        "Disturbed": "; ".join(dict.fromkeys(w for one in row.attempts for w in one.disturbed)),
     }
-    if attempt.time_s and attempt.audio_s:
-        cells["RTF"] = _rounded(attempt.time_s / attempt.audio_s)
-        cells["RTFx"] = _rounded(attempt.audio_s / attempt.time_s)
-    if attempt.memory:
-        cells |= {
-            "Peak_RAM_MB": _megabytes(attempt.memory.peak_bytes),
-            "Peak_RAM_Method": attempt.memory.method,
-            "Peak_Cgroup_MB": _megabytes(attempt.memory.cgroup_bytes),
-            "Peak_Resident_MB": _megabytes(attempt.memory.resident_bytes),
-            "Peak_Anon_MB": _megabytes(attempt.memory.anon_bytes),
-            "Peak_File_MB": _megabytes(attempt.memory.file_bytes),
-        }
+    if row.time_s and attempt.audio_s:
+        cells["RTF"] = _rounded(row.time_s / attempt.audio_s)
+        cells["RTFx"] = _rounded(attempt.audio_s / row.time_s)
+    cells |= _repeat_cells(row) | _memory_cells(attempt)
     if attempt.load:
         cells |= {
             "Load_Time_Sec": _rounded(attempt.load.total_s),
@@ -112,8 +110,47 @@ def _attempt_cells(row: Row) -> dict[str, Cell]:
     return cells
 
 
+def _repeat_cells(row: Row) -> dict[str, Cell]:
+    times = [one.time_s for one in row.attempts if one.time_s is not None]
+    if len(row.attempts) < 2 or not times:
+        return {"Repeats": len(row.attempts)}
+    return {
+        "Repeats": len(row.attempts),
+        "Time_Sec_Min": _rounded(min(times)),
+        "Time_Sec_Max": _rounded(max(times)),
+    }
+
+
+def _memory_cells(attempt: Attempt) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {}
+    if attempt.memory:
+        cells |= {
+            "Peak_RAM_MB": _megabytes(attempt.memory.peak_bytes),
+            "Peak_RAM_Method": attempt.memory.method,
+            "Peak_RAM_Bound": attempt.memory.bound,
+            "Peak_Cgroup_MB": _megabytes(attempt.memory.cgroup_bytes),
+            "Peak_Resident_MB": _megabytes(attempt.memory.resident_bytes),
+            "Peak_Anon_MB": _megabytes(attempt.memory.anon_bytes),
+            "Peak_File_MB": _megabytes(attempt.memory.file_bytes),
+        }
+    if attempt.load_memory:
+        cells["Peak_RAM_Load_MB"] = _megabytes(attempt.load_memory.peak_bytes)
+    if attempt.attempt_memory:
+        cells["Peak_RAM_Attempt_MB"] = _megabytes(attempt.attempt_memory.peak_bytes)
+    if attempt.device_memory:
+        largest = max(attempt.device_memory, key=lambda device: device.peak_bytes)
+        cells["Device_Memory_MB"] = _megabytes(largest.peak_bytes)
+        cells["Device_Memory_Method"] = f"{largest.method} on {largest.device}"
+    if attempt.energy:
+        # never a sum: a package may contain the GPU that has a counter of its own
+        cells["Energy_J"] = "; ".join(f"{one.joules:.3f}" for one in attempt.energy)
+        cells["Energy_Source"] = "; ".join(f"{one.scope} {one.source}" for one in attempt.energy)
+    return cells
+
+
 def _summary_cells(one: ModelSummary, own_signature: str) -> dict[str, Cell]:
     low, high = one.wer_interval or (None, None)
+    slowest, fastest = one.rtfx_range or (None, None)
     return {
         "Model": one.model,
         "WER": _rounded(one.wer),
@@ -132,6 +169,15 @@ def _summary_cells(one: ModelSummary, own_signature: str) -> dict[str, Cell]:
         "Device": one.device,
         "First_Error": one.first_error,
         "Signature": own_signature,
+        "RTFx_Min": _rounded(slowest),
+        "RTFx_Max": _rounded(fastest),
+        "Peak_RAM_Bound": one.peak_bound,
+        "Peak_RAM_Load_MB": _megabytes(one.load_peak_bytes),
+        "Peak_RAM_First_MB": _megabytes(one.first_peak_bytes),
+        "Peak_RAM_Steady_MB": _megabytes(one.steady_peak_bytes),
+        "Device_Memory_MB": _megabytes(one.device_peak_bytes),
+        "Crashes": one.crashes,
+        "Disturbed": one.disturbed,
     }
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK, EXIT_SOME_FAILED
 from orchestrator.journal import read_journal
+from orchestrator.reports.crash_files import write_crashes
 from orchestrator.reports.csv_files import write_results, write_summary
-from orchestrator.reports.rows import Row, replay, rows_of
+from orchestrator.reports.rows import Row, rows_of
+from orchestrator.reports.state import RunState, fold
 from orchestrator.reports.summary import ModelSummary, signature, summarise
-from schemas.records import Plan
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Report:
     """Everything that can be said of a run."""
 
     folder: Path
-    plan: Plan
+    state: RunState
     rows: list[Row]
     summaries: list[ModelSummary]
     signature: str
@@ -48,17 +49,18 @@ class Report:
 def make_report(folder: Path) -> Report:
     """Read the journal and score."""
     content = read_journal(folder / "journal.jsonl")
-    state = replay(content.lines)
+    state = fold(content.lines)
     rows = rows_of(state)
-    summaries = summarise(rows)
+    summaries = summarise(rows, state.warm_ups)
     line = signature(state.plan, summaries)
-    return Report(folder, state.plan, rows, summaries, line, content.torn)
+    return Report(folder, state, rows, summaries, line, content.torn)
 
 
 def write_files(report: Report) -> None:
-    """results.csv and summary.csv. Raises RunFolderError; the figures are not lost with it."""
+    """results.csv, summary.csv and crashes/. A RunFolderError costs the files, not the figures."""
     write_results(report.rows, report.folder / "results.csv")
-    write_summary(report.summaries, report.plan, report.folder / "summary.csv")
+    write_crashes(report.state, report.folder)
+    write_summary(report.summaries, report.state.plan, report.folder / "summary.csv")
 
 
 def _row_json(row: Row) -> dict[str, Any]:
@@ -72,9 +74,13 @@ def _row_json(row: Row) -> dict[str, Any]:
         "transcript": attempt.text if attempt else None,
         "reference": row.snippet.reference,
         "wer": row.score.wer if row.score else None,
-        "time_s": attempt.time_s if attempt else None,
+        "time_s": row.time_s,
         "audio_s": attempt.audio_s if attempt else None,
         "load_s": attempt.load.total_s if attempt and attempt.load else None,
         "peak_ram_method": attempt.memory.method if attempt and attempt.memory else None,
         "peak_ram_bytes": attempt.memory.peak_bytes if attempt and attempt.memory else None,
+        "peak_ram_bound": attempt.memory.bound if attempt and attempt.memory else None,
+        "blame": row.blame,
+        "disturbed": [words for one in row.attempts for words in one.disturbed],
+        "notes": list(row.notes),
     }

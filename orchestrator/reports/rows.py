@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import statistics
+from dataclasses import dataclass, replace
 
-from orchestrator.errors import RunFolderError
+from orchestrator.reports.blame import blame
+from orchestrator.reports.state import RunState
 from orchestrator.scoring import Score, score
-from schemas.records import (
-    Attempt,
-    JournalLine,
-    ModelFailed,
-    ModelStarted,
-    Plan,
-    PlannedSnippet,
-)
+from schemas.records import Attempt, PlannedSnippet
 
 NOT_RUN = "the run ended before its turn; go on with: asrbench orchestrate --resume RUN"
-
 
 # what fails here says nothing of a model's accuracy
 BEFORE_THE_MODEL = ("env", "download", "spawn")
@@ -34,55 +27,32 @@ class Row:
 
     model: str
     snippet: PlannedSnippet
-    attempt: Attempt | None
+    attempts: tuple[Attempt, ...]  # one for each repeat
     outcome: str
     phase: str
     error: str | None
     score: Score | None
     clean_score: Score | None
+    deaths: int = 0  # tries that took their worker down, also where a later one succeeded
+    blame: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """It has a hypothesis."""
         return self.outcome == "ok"
 
+    @property
+    def attempt(self) -> Attempt | None:
+        """The one that speaks for the row: the first repeat that failed, else the first."""
+        failed = [attempt for attempt in self.attempts if attempt.outcome != "ok"]
+        return next(iter([*failed, *self.attempts]), None)
 
-@dataclass(frozen=True)
-class RunState:
-    """What a journal amounts to: the last plan, and of each model what still holds."""
-
-    plan: Plan
-    keys: dict[str, str]
-    attempts: dict[tuple[str, str], Attempt]
-    failures: dict[str, ModelFailed]
-
-
-def replay(lines: Iterable[JournalLine]) -> RunState:
-    """Fold a journal. Attempts of an outdated key are dropped; later ones replace earlier ones."""
-    plan: Plan | None = None
-    keys: dict[str, str] = {}
-    attempts: dict[tuple[str, str], Attempt] = {}
-    failures: dict[str, ModelFailed] = {}
-    for line in lines:
-        if isinstance(line, Plan):
-            plan = line
-        elif isinstance(line, ModelStarted):
-            keys[line.model] = line.key
-            failures.pop(line.model, None)
-        elif isinstance(line, Attempt):
-            attempts[line.model, line.snippet] = line
-        else:
-            failures[line.model] = line
-    if plan is None:
-        raise RunFolderError("the journal has no plan in it: the run ended before it began")
-    snippets = {snippet.name: snippet.sha256 for snippet in plan.snippets}
-    holding = {
-        where: attempt
-        for where, attempt in attempts.items()
-        if attempt.key == keys.get(attempt.model)
-        and attempt.snippet_sha256 == snippets.get(attempt.snippet)
-    }
-    return RunState(plan, keys, holding, failures)
+    @property
+    def time_s(self) -> float | None:
+        """The median over the repeats."""
+        times = [attempt.time_s for attempt in self.attempts if attempt.time_s is not None]
+        return statistics.median(times) if times else None
 
 
 def rows_of(state: RunState) -> list[Row]:
@@ -95,28 +65,43 @@ def rows_of(state: RunState) -> list[Row]:
 
 
 def _row(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
-    attempt = state.attempts.get((model, snippet.name))
     failure = state.failures.get(model)
     if snippet.error:
-        return Row(model, snippet, None, "failed", "decode", snippet.error, None, None)
-    if attempt:
-        text = None if attempt.phase == "decode" else attempt.text or ""
-        return Row(
-            model,
-            snippet,
-            attempt,
-            attempt.outcome,
-            attempt.phase,
-            attempt.error,
-            *_scores(snippet, text),
-        )
+        return Row(model, snippet, (), "failed", "decode", snippet.error, None, None)
+    histories = state.histories.get((model, snippet.name), {})
+    last = tuple(histories[repeat][-1] for repeat in sorted(histories))
+    if last:
+        return _tried(state, model, snippet, last)
     if failure:
         error = f"not tried: {failure.error}"
         text = None if failure.phase in BEFORE_THE_MODEL else ""
         return Row(
-            model, snippet, None, failure.outcome, failure.phase, error, *_scores(snippet, text)
+            model, snippet, (), failure.outcome, failure.phase, error, *_scores(snippet, text)
         )
-    return Row(model, snippet, None, "", "", NOT_RUN, None, None)
+    return Row(model, snippet, (), "", "", NOT_RUN, None, None)
+
+
+def _tried(state: RunState, model: str, snippet: PlannedSnippet, last: tuple[Attempt, ...]) -> Row:
+    row = Row(model, snippet, last, "", "", None, None, None)
+    attempt = row.attempt
+    assert attempt is not None
+    text = None if attempt.phase == "decode" else attempt.text or ""
+    score, clean_score = _scores(snippet, text)
+    ends = [end for end in state.ends if (end.model, end.after) == (model, snippet.name)]
+    histories = state.histories[model, snippet.name].values()
+    texts = {one.text for one in last if one.outcome == "ok"}
+    differing = (f"its repeats gave {len(texts)} different texts",) if len(texts) > 1 else ()
+    return replace(
+        row,
+        outcome=attempt.outcome,
+        phase=attempt.phase,
+        error=attempt.error,
+        score=score,
+        clean_score=clean_score,
+        deaths=sum(one.crash is not None for tries in histories for one in tries),
+        blame=next(filter(None, map(blame, histories)), None),
+        notes=(*attempt.notes, *differing, *(f"{end.phase}: {end.error}" for end in ends)),
+    )
 
 
 def _scores(snippet: PlannedSnippet, text: str | None) -> tuple[Score | None, Score | None]:

@@ -21,9 +21,8 @@ def print_report(
 ) -> None:
     """Models by WER, then the errors, then the signature."""
     console.print(_summary_table(summaries))
-    methods = ", ".join(sorted({one.peak_method for one in summaries if one.peak_method}))
-    if methods:
-        console.print(Text(f"RAM is the peak of the process tree, by {methods}", style="dim"))
+    for remark in _remarks(summaries):
+        console.print(Text(remark, style="dim"))
     errors = _grouped_errors(rows)
     for line in errors[:MAX_ERRORS_SHOWN]:
         console.print(line)
@@ -32,16 +31,37 @@ def print_report(
     console.print(Text(f"signature {printable(signature)}", style="dim"), soft_wrap=True)
 
 
+def _remarks(summaries: Sequence[ModelSummary]) -> list[str]:
+    remarks = []
+    methods = ", ".join(sorted({one.peak_method for one in summaries if one.peak_method}))
+    if methods:
+        remarks.append(f"RAM is the peak of the process tree, by {methods}")
+    if any(one.peak_bound != "exact" for one in summaries if one.peak_bound):
+        remarks.append("≥: it may be more; ≤: it may be less, page cache is in it")
+    for one in summaries:
+        if one.crashes:
+            remarks.append(f"{one.model}: {one.crashes} attempts took its worker down; see Blame")
+        if one.disturbed:
+            remarks.append(
+                f"{one.model}: {one.disturbed} of {one.snippets} rows were measured while "
+                "something else went on; see Disturbed"
+            )
+    return remarks
+
+
 def _grouped_errors(rows: Sequence[Row]) -> list[Text]:
     """One line for each different error of a model; all snippets of a failed model share one."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         if row.error:
-            groups.setdefault((row.model, row.outcome, row.error), []).append(row.snippet.name)
+            groups.setdefault((row.model, row.outcome, row.error), []).append(row)
     lines = []
-    for (model, outcome, error), names in groups.items():
-        where = printable(names[0]) if len(names) == 1 else f"{len(names)} snippets"
-        head = Text(f"{model} · {where}: {outcome or 'not run'}", style="bold red")
+    for (model, outcome, error), members in groups.items():
+        where = printable(members[0].snippet.name)
+        if len(members) > 1:
+            where = f"{len(members)} snippets"
+        blame = f" ({members[0].blame})" if members[0].blame else ""
+        head = Text(f"{model} · {where}: {outcome or 'not run'}{blame}", style="bold red")
         lines.append(head.append(f" {printable(error, 400)}", style="not bold default"))
     return lines
 
@@ -59,13 +79,28 @@ def _summary_table(summaries: Sequence[ModelSummary]) -> Table:
             _percent(one.wer),
             f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if interval else "-",
             _percent(one.cer),
-            "-" if one.rtfx is None else f"{one.rtfx:.2f}",
+            _speed(one),
             "-" if one.load_s is None else f"{one.load_s:.2f}",
-            "-" if one.peak_bytes is None else f"{one.peak_bytes / 1e6:.0f}",
+            _peak(one),
             f"{one.ok}/{one.snippets}",
             Text(str(one.failed), style="red" if one.failed else ""),
         )
     return table
+
+
+def _speed(one: ModelSummary) -> str:
+    if one.rtfx is None:
+        return "-"
+    if one.rtfx_range is None:
+        return f"{one.rtfx:.2f}"
+    return f"{one.rtfx:.2f} ({one.rtfx_range[0]:.2f}-{one.rtfx_range[1]:.2f})"
+
+
+def _peak(one: ModelSummary) -> str:
+    if one.peak_bytes is None:
+        return "-"
+    sign = {"lower": "≥", "upper": "≤"}.get(one.peak_bound or "", "")
+    return f"{sign}{one.peak_bytes / 1e6:.0f}"
 
 
 def _percent(value: float | None) -> str:

@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_LOAD_TIMEOUT_S = 600.0
 DEFAULT_MAX_CRASHES = 3
+DEFAULT_RETRIES = 1
 # an attempt may take this many times its audio's length on top of --timeout: far slower than any
 # model that a person would use
 TIMEOUT_PER_AUDIO = 10.0
+MIN_MEMORY_LIMIT_BYTES = 16_000_000  # less does not hold an interpreter
 ASSUMED_AUDIO_S = 600.0  # where the header does not say how long the audio is
 
 
@@ -27,6 +29,10 @@ class RunOptions(BaseModel):
     timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, gt=0, allow_inf_nan=False)
     load_timeout_s: float = Field(default=DEFAULT_LOAD_TIMEOUT_S, gt=0, allow_inf_nan=False)
     max_crashes: int = Field(default=DEFAULT_MAX_CRASHES, ge=1)
+    retries: int = Field(default=DEFAULT_RETRIES, ge=0)
+    repeats: int = Field(default=1, ge=1)
+    warm_up: bool = True
+    memory_limit_bytes: int | None = Field(default=None, ge=MIN_MEMORY_LIMIT_BYTES)
 
     def attempt_timeout_s(self, audio_s: float | None) -> float:
         """Limit of one attempt on audio of this length."""

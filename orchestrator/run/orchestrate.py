@@ -18,11 +18,12 @@ from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
 from orchestrator.files import write_whole
 from orchestrator.journal import Journal, read_journal
 from orchestrator.reports.report import Report, make_report, write_files
-from orchestrator.reports.rows import RunState, replay
+from orchestrator.reports.state import RunState, fold
 from orchestrator.run import folder as run_folder
 from orchestrator.run.jobs import ModelJob
-from orchestrator.run.loop import Done, Recorder, now, run_model
 from orchestrator.run.options import RunOptions
+from orchestrator.run.recorder import Recorder, now
+from orchestrator.run.turn import run_model
 from orchestrator.snippets.find import find_snippets
 from orchestrator.snippets.snippet import Snippet, set_sha256
 from orchestrator.stacks import Stack, find_model, load_stacks
@@ -72,7 +73,7 @@ def resume(folder: Path, prepared: Prepared, view: View) -> Finished:
         content = read_journal(folder / "journal.jsonl")
         if content.torn:
             view.note("the journal's last line was torn by a sudden end; it is dropped")
-        state = replay(content.lines) if content.lines else None
+        state = fold(content.lines) if content.lines else None
         return _run(folder, prepared, view, state, content.good_bytes)
 
 
@@ -121,10 +122,11 @@ def _run(
         journal.append(plan)
         usable_s = sum(snippet.duration_s or 0.0 for snippet in snippets if not snippet.error)
         view.begin([job.model.name for job in jobs], len(snippets), usable_s)
-        recorder = Recorder(journal, view, folder / "logs")
+        recorder = Recorder(journal, view, folder)
+        held = state.attempts() if state else []
         with _terminate_like_ctrl_c():
             for job in jobs:
-                run_model(job, snippets, _holding(state), prepared.options, recorder)
+                run_model(job, snippets, held, prepared.options, recorder)
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -141,13 +143,6 @@ def _run(
     }
     _write_json(folder / "run.json", record)
     return Finished(report, exit_code, write_error)
-
-
-def _holding(state: RunState | None) -> Done:
-    """Whether an attempt of the run that is resumed still holds."""
-    attempts = state.attempts.values() if state else ()
-    held = {(one.model, one.key, one.snippet, one.snippet_sha256) for one in attempts}
-    return lambda model, key, snippet: (model, key, snippet.name, snippet.sha256) in held
 
 
 def _plan(prepared: Prepared) -> Plan:
@@ -170,6 +165,8 @@ def _plan(prepared: Prepared) -> Plan:
             for snippet in prepared.snippets
         ),
         snippet_set_sha256=set_sha256(prepared.snippets),
+        repeats=prepared.options.repeats,
+        warm_up=prepared.options.warm_up,
     )
 
 

@@ -18,11 +18,11 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from orchestrator.platforms import ProcessTree, spawn
-from orchestrator.supervisor.exits import describe_exit
+from orchestrator.supervisor.exits import describe_exit, is_out_of_memory
 from orchestrator.supervisor.log import LogPump
 from schemas import framing
 from schemas.messages import Reply, Request
-from schemas.records import MemoryPeak, Outcome
+from schemas.records import Outcome
 
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
 
@@ -30,6 +30,7 @@ DRAIN_S = 1.0  # after the process died: time for what it had already written to
 EXIT_AFTER_EOF_S = 2.0
 SLICE_S = 0.2  # on Windows a longer wait would not notice Ctrl-C
 THREADS_END_S = 1.0
+STACK_S = 1.0  # for a hanging worker to print where it hangs
 MAX_PENDING = 64
 PENDING_S = 0.001
 
@@ -88,11 +89,16 @@ class Channel:
     """Open from the spawn until close(). Not for use by several threads."""
 
     def __init__(
-        self, command: list[str], environment: dict[str, str], folder: Path, log: Path
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        folder: Path,
+        log: Path,
+        memory_limit_bytes: int | None = None,
     ) -> None:
         log_file = log.open("ab", buffering=0)
         try:
-            self.tree: ProcessTree = spawn(command, environment, folder)
+            self.tree: ProcessTree = spawn(command, environment, folder, memory_limit_bytes)
         except BaseException:
             log_file.close()
             raise
@@ -100,6 +106,8 @@ class Channel:
         self._log = LogPump(self.tree.stderr, log_file)
         self._returncode: int | None = None
         self._closing = False
+        self._frames_sent = 0
+        self._last_sent = self._last_received = "none"
         self._events: queue.SimpleQueue[_Frame | _PipeEnded | _Exited] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="reply reader", daemon=True)
         self._waiter = threading.Thread(target=self._wait, name="exit waiter", daemon=True)
@@ -108,11 +116,13 @@ class Channel:
 
     def send(self, request: Request, deadline: float, blob: memoryview | bytes = b"") -> None:
         """Write one frame. Raises WorkerFault if the worker is dead or reads nothing until then."""
+        self._frames_sent += 1
+        self._last_sent = f"number {self._frames_sent}, {request.kind}"
         try:
             self.tree.write(memoryview(framing.encode_frame(asdict(request), blob)), deadline)
             self.tree.write(memoryview(blob), deadline)
         except TimeoutError:
-            raise self._fault("timed_out", "did not take its audio in time") from None
+            raise self.fault("timed_out", "did not take its audio in time") from None
         except OSError:
             raise self._death(self.tree.wait(EXIT_AFTER_EOF_S), "closed its input") from None
 
@@ -123,6 +133,7 @@ class Channel:
                 deadline = min(deadline, time.monotonic() + DRAIN_S)
             event = self._next_event(deadline)
             if isinstance(event, _Frame):
+                self._last_received = str(event.header.get("kind"))[:40]
                 return Received(self._validated(event.header), event.at)
             if isinstance(event, _Exited):
                 self._returncode = event.returncode
@@ -133,34 +144,45 @@ class Channel:
             elif self._returncode is not None:  # died, and somebody else holds its pipe
                 raise self._death(self._returncode, "died")
             else:
-                raise self._fault("timed_out", "gave no answer in time")
+                raise self.fault("timed_out", "gave no answer in time")
 
     def expect_silence(self) -> None:
         """Raises WorkerFault if something came that nobody asked for."""
         with contextlib.suppress(queue.Empty):
             event = self._events.get_nowait()
             if isinstance(event, _Frame):
-                raise self._fault("protocol_error", "sent a reply that nobody asked for")
+                raise self.fault("protocol_error", "sent a reply that nobody asked for")
             if isinstance(event, _Exited):
                 self._returncode = event.returncode
             raise self._death(self.tree.wait(EXIT_AFTER_EOF_S), "closed its output")
 
-    def memory(self) -> MemoryPeak | None:
-        """Peak since the spawn."""
-        return self.tree.memory()
+    def last_frames(self) -> str:
+        """What was sent last, and what came."""
+        return f"sent: {self._last_sent}; received: {self._last_received}"
 
-    def log_tail(self) -> str:
+    def log_tail(self, lines: int) -> str:
         """The last lines that the worker printed."""
-        return self._log.tail()
+        return self._log.tail(lines)
 
-    def close(self) -> None:
-        """Kill the tree and give everything back, but for threads that an escaped process holds."""
+    def fault(self, outcome: Outcome, message: str) -> WorkerFault:
+        """A fault with the worker's last words; of one that hangs, with where it hangs."""
+        if outcome == "timed_out":
+            self.tree.dump_stack()
+            self._log.join(STACK_S)
+        tail = self._log.tail()
+        return WorkerFault(outcome, f"worker {message}" + (f"\n{tail}" if tail else ""))
+
+    def close(self) -> str | None:
+        """Kill the tree and give everything back, but for threads that an escaped process holds.
+
+        Says which process cannot be killed.
+        """
         self._closing = True
         self.tree.kill()
         self._log.join(THREADS_END_S)
         self._reader.join(THREADS_END_S)
         self._waiter.join(THREADS_END_S)
-        self.tree.close()
+        return self.tree.close()
 
     def _next_event(self, deadline: float) -> _Frame | _PipeEnded | _Exited | None:
         while True:
@@ -174,19 +196,17 @@ class Channel:
         try:
             return validated(header)
         except ValueError as error:
-            raise self._fault(
-                "protocol_error", f"sent a reply that does not fit: {error}"
-            ) from None
+            raise self.fault("protocol_error", f"sent a reply that does not fit: {error}") from None
 
     def _death(self, returncode: int | None, what: str) -> WorkerFault:
         if returncode is None:
-            return self._fault("protocol_error", f"{what}, but lives on")
+            return self.fault("protocol_error", f"{what}, but lives on")
         self._log.join(THREADS_END_S)  # its last words are often the cause
-        return self._fault("crashed", describe_exit(returncode))
-
-    def _fault(self, outcome: Outcome, message: str) -> WorkerFault:
-        tail = self.log_tail()
-        return WorkerFault(outcome, f"worker {message}" + (f"\n{tail}" if tail else ""))
+        ended = describe_exit(returncode)
+        evidence = self.tree.out_of_memory()
+        if evidence:
+            return self.fault("out_of_memory", f"{ended}: {evidence}")
+        return self.fault("out_of_memory" if is_out_of_memory(returncode) else "crashed", ended)
 
     def _read(self) -> None:
         while True:

@@ -16,10 +16,12 @@ _SIGNAL_HINTS = {
     "SIGKILL": "by the system when memory runs out, or by someone",
     "SIGTERM": "someone asked it to end",
 }
+NO_MEMORY = 0xC0000017
+COMMITMENT_LIMIT = 0xC000012D
 _NTSTATUS = {
     0xC0000005: "access violation: a native library touched memory that is not its own",
-    0xC0000017: "no memory",
-    0xC000012D: "commit limit: no memory",
+    NO_MEMORY: "no memory",
+    COMMITMENT_LIMIT: "commit limit: no memory",
     0xC000001D: "illegal instruction: a wrong build for this CPU",
     0xC00000FD: "stack overflow",
     0xC0000135: "a DLL is missing: a broken env, driver or VC++ runtime",
@@ -32,6 +34,11 @@ _NTSTATUS = {
     KILLED_BY_US: "killed by asrbench",
     0xE06D7363: "uncaught C++ exception",
 }
+
+
+def is_out_of_memory(returncode: int) -> bool:
+    """Whether the status itself says so, which only Windows does."""
+    return returncode & 0xFFFFFFFF in (NO_MEMORY, COMMITMENT_LIMIT)
 
 
 def describe_exit(returncode: int) -> str:

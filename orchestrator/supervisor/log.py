@@ -13,7 +13,7 @@ import time
 from orchestrator.platforms import ByteStream
 
 MAX_FILE_BYTES = 16 << 20
-TAIL_BYTES = 16 << 10
+TAIL_BYTES = 32 << 10
 TAIL_LINES = 15
 CHUNK_BYTES = 64 << 10
 
@@ -30,12 +30,12 @@ class LogPump:
         self._thread = threading.Thread(target=self._run, name="log pump", daemon=True)
         self._thread.start()
 
-    def tail(self) -> str:
+    def tail(self, lines: int = TAIL_LINES) -> str:
         """The last lines, as text that a terminal can show."""
         with self._lock:
             text = b"".join(self._tail).decode("utf-8", "replace")
-        lines = [_printable(line) for line in text.splitlines() if line.strip()]
-        return "\n".join(lines[-TAIL_LINES:])
+        found = [_printable(line) for line in text.splitlines() if line.strip()]
+        return "\n".join(found[-lines:])
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the pipe's end; False if a process that escaped still holds it."""

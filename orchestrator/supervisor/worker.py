@@ -15,14 +15,15 @@ import numpy as np
 from orchestrator import paths
 from orchestrator.audio.decode import Samples
 from orchestrator.errors import AudioError
+from orchestrator.platforms import kernel_lines
 from orchestrator.supervisor.channel import Channel, Received, WorkerFault
+from orchestrator.supervisor.crashes import CRASH_LOG_LINES, python_stack, says_out_of_memory
 from orchestrator.supervisor.environment import worker_environment
 from orchestrator.supervisor.exits import describe_exit
 from schemas import messages
-from schemas.records import LoadTimes, MemoryPeak, Outcome, Phase
+from schemas.records import Crash, LoadTimes, MemoryPeak, Phase
 
 STOP_S = 10.0
-OUT_OF_MEMORY_TYPES = {"MemoryError", "OutOfMemoryError"}
 
 _T = TypeVar("_T")
 
@@ -38,6 +39,7 @@ class WorkerSpec:
     transcribe_options: dict[str, Any]
     checkpoint: Path | None
     device: str
+    memory_limit_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,19 @@ class Worker:
         self.phase: Phase = "spawn"
         self.device: str | None = None
         self.load_details: messages.Details = {}
+        self.load_memory: MemoryPeak | None = None
         self._spec = spec
-        self._started_at = time.perf_counter()
+        self._started_at, self._started = time.perf_counter(), time.monotonic()
         command = [str(spec.python), "-I", "-B", "-X", "utf8", "-X", "faulthandler"]
         command += [str(paths.HOST), str(os.getpid())]
         try:
-            self._channel = Channel(command, worker_environment(), Path(tempfile.gettempdir()), log)
+            self._channel = Channel(
+                command,
+                worker_environment(),
+                Path(tempfile.gettempdir()),
+                log,
+                spec.memory_limit_bytes,
+            )
         except OSError as error:
             raise WorkerFault(
                 "crashed", f"cannot start {spec.python} with its log in {log}: {error.strerror}"
@@ -81,7 +90,7 @@ class Worker:
             self._import(load_options, transcribe_options, deadline)
 
     def load(self, timeout_s: float) -> LoadTimes:
-        """Hello, import, load; afterwards device and load_details are known."""
+        """Hello, import, load; afterwards device, load_details and load_memory are known."""
         deadline = time.monotonic() + timeout_s
         _, hello_at = self._hello(deadline)
         imported_at = self._import(self._spec.options, self._spec.transcribe_options, deadline)
@@ -89,6 +98,7 @@ class Worker:
         self._channel.send(messages.Load(checkpoint, self._spec.device), deadline)
         loaded = self._expect(messages.Loaded, deadline)
         self.device, self.load_details = loaded.reply.device, loaded.reply.details
+        self.load_memory = self._channel.tree.memory_window()
         self.phase = "transcribe"
         return LoadTimes(
             total_s=loaded.at - self._started_at,
@@ -111,7 +121,7 @@ class Worker:
         An AudioError of the blocks is passed on after the worker was told to forget the snippet.
         """
         deadline = time.monotonic() + timeout_s
-        self._channel.expect_silence()
+        self._channel.tree.begin_memory_window()
         self._channel.send(messages.Transcribe(snippet, samples_hint), deadline)
         sent, handed_over_at = self._send_audio(snippet, blocks, deadline)
         while True:
@@ -121,9 +131,7 @@ class Worker:
                 break
             on_partial(reply.text)
             if time.monotonic() > deadline:
-                raise WorkerFault(
-                    "timed_out", "worker sent partial texts and no transcript in time"
-                )
+                raise self._channel.fault("timed_out", "sent partial texts, no transcript in time")
         transcript = self._checked(messages.Transcript, received).reply
         if transcript.snippet != snippet or transcript.samples != sent:
             raise WorkerFault(
@@ -138,9 +146,36 @@ class Worker:
             details=transcript.details,
         )
 
+    def check_idle(self) -> None:
+        """Raises WorkerFault if it died, or sent something, since its last reply."""
+        self._channel.expect_silence()
+
     def memory(self) -> MemoryPeak | None:
         """Peak of the process tree since the spawn."""
-        return self._channel.memory()
+        return self._channel.tree.memory()
+
+    def attempt_memory(self) -> MemoryPeak | None:
+        """Peak of the process tree since the last transcribe() began."""
+        return self._channel.tree.memory_window()
+
+    def pids(self) -> list[int]:
+        """Of the process tree."""
+        return self._channel.tree.pids()
+
+    def crash(self, fault: WorkerFault, lock_sha256: str, replay: str) -> Crash:
+        """What is known of its end. Call before close()."""
+        log_tail = self._channel.log_tail(CRASH_LOG_LINES)
+        tree = self._channel.tree
+        return Crash(
+            exit=fault.message.partition("\n")[0],
+            stack=python_stack(log_tail),
+            log_tail=log_tail,
+            last_frames=self._channel.last_frames(),
+            memory_curve=tuple(tree.memory_curve()),
+            kernel_lines=tuple(kernel_lines([tree.pid], self._started)),
+            lock_sha256=lock_sha256,
+            replay=replay,
+        )
 
     def stop(self) -> str | None:
         """Ask it to end, give it a while, then kill what is left. Says what went wrong, if it did.
@@ -152,14 +187,16 @@ class Worker:
             self._channel.tree.close_stdin()
             returncode = self._channel.tree.wait(STOP_S)
         finally:
-            self.close()
+            left = self.close()
+        if left:
+            return left
         if returncode is None:
             return f"did not end within {STOP_S:g} s of being asked to and was killed"
         return describe_exit(returncode) if returncode else None
 
-    def close(self) -> None:
-        """Kill it and everything that it started."""
-        self._channel.close()
+    def close(self) -> str | None:
+        """Kill it and everything that it started. Says which process cannot be killed."""
+        return self._channel.close()
 
     def _send_audio(
         self, snippet: str, blocks: Iterator[Samples], deadline: float
@@ -218,11 +255,16 @@ class Worker:
         if isinstance(reply, kind):
             return _Expected(reply, received.at)
         if isinstance(reply, messages.Failure):
-            outcome: Outcome = (
-                "out_of_memory" if reply.error_type in OUT_OF_MEMORY_TYPES else "failed"
-            )
-            raise WorkerFault(outcome, f"{reply.error_type}: {reply.message}", alive=True)
+            raise self._failure(reply)
         raise WorkerFault("protocol_error", f"worker sent {reply.kind!r} out of turn")
+
+    def _failure(self, reply: messages.Failure) -> WorkerFault:
+        message = f"{reply.error_type}: {reply.message}"
+        evidence = self._channel.tree.out_of_memory()  # of a child, whose end the worker noticed
+        if evidence:
+            return WorkerFault("out_of_memory", f"{message}\n{evidence}", alive=True)
+        no_memory = says_out_of_memory(reply.error_type, reply.message)
+        return WorkerFault("out_of_memory" if no_memory else "failed", message, alive=True)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""What a journal amounts to: the last plan, and of each model what still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from orchestrator.errors import RunFolderError
+from schemas.records import Attempt, JournalLine, ModelFailed, ModelStarted, Plan, WorkerEnded
+
+History = dict[int, list[Attempt]]  # repeat → its first try and its retries, in order
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Attempts by model and snippet; warm-ups apart, as they count for memory alone."""
+
+    plan: Plan
+    histories: dict[tuple[str, str], History]
+    warm_ups: dict[str, list[Attempt]]
+    ends: list[WorkerEnded]
+    failures: dict[str, ModelFailed]
+
+    def attempts(self) -> list[Attempt]:
+        """All that hold, first tries before their retries."""
+        return [
+            attempt
+            for history in self.histories.values()
+            for tries in history.values()
+            for attempt in tries
+        ]
+
+
+@dataclass
+class _Taken:
+    plan: Plan | None = None
+    keys: dict[str, str] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    ends: list[WorkerEnded] = field(default_factory=list)
+    failures: dict[str, ModelFailed] = field(default_factory=dict)
+
+    def take(self, line: JournalLine) -> None:
+        if isinstance(line, Plan):
+            self.plan = line
+        elif isinstance(line, ModelStarted):
+            self.keys[line.model] = line.key
+            self.failures.pop(line.model, None)
+        elif isinstance(line, Attempt):
+            self.attempts.append(line)
+        elif isinstance(line, WorkerEnded):
+            self.ends.append(line)
+        else:
+            self.failures[line.model] = line
+
+
+def fold(lines: Iterable[JournalLine]) -> RunState:
+    """Fold a journal. Attempts of an outdated key or recording are dropped."""
+    taken = _Taken()
+    for line in lines:
+        taken.take(line)
+    if taken.plan is None:
+        raise RunFolderError("the journal has no plan in it: the run ended before it began")
+    snippets = {snippet.name: snippet.sha256 for snippet in taken.plan.snippets}
+    histories: dict[tuple[str, str], History] = {}
+    warm_ups: dict[str, list[Attempt]] = {}
+    for attempt in taken.attempts:
+        if attempt.key != taken.keys.get(attempt.model):
+            continue
+        if attempt.warm_up:
+            warm_ups.setdefault(attempt.model, []).append(attempt)
+        elif (
+            attempt.snippet_sha256 == snippets.get(attempt.snippet)
+            and attempt.repeat <= taken.plan.repeats
+        ):
+            history = histories.setdefault((attempt.model, attempt.snippet), {})
+            tries = history.setdefault(attempt.repeat, [])
+            if not attempt.retry:  # measured anew: what was before is replaced
+                tries.clear()
+            tries.append(attempt)
+    return RunState(taken.plan, histories, warm_ups, taken.ends, taken.failures)

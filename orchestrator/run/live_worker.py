@@ -1,0 +1,211 @@
+"""A worker with its model loaded: tries one snippet after the other and records each try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator.audio.decode import DecodedFacts, Samples, decode
+from orchestrator.environments.env import Env
+from orchestrator.errors import AudioError
+from orchestrator.run.jobs import ModelJob
+from orchestrator.run.options import RunOptions
+from orchestrator.run.recorder import Recorder, now
+from orchestrator.run.tasks import Task
+from orchestrator.snippets.snippet import Snippet
+from orchestrator.stacks import Model
+from orchestrator.supervisor.channel import WorkerFault
+from orchestrator.supervisor.worker import Transcribed, Worker, WorkerSpec
+from schemas.messages import SAMPLE_RATE_HZ
+from schemas.records import Attempt, Crash, LoadTimes, WorkerEnded
+
+CLOCK_SLACK_S = 0.5
+CLOCK_SLACK = 0.1
+
+
+class LiveWorker:
+    """Built by start(); at its end either stop() or drop()."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        times: LoadTimes,
+        job: ModelJob,
+        env: Env,
+        key: str,
+        options: RunOptions,
+        recorder: Recorder,
+    ) -> None:
+        self.tried = 0
+        self._worker = worker
+        self._times = times
+        self._job = job
+        self._env = env
+        self._key = key
+        self._options = options
+        self._recorder = recorder
+        self._last: str | None = None
+
+    def attempt(self, task: Task, warm_up: bool = False) -> tuple[Attempt, bool]:
+        """One try, and whether the worker can take the next one."""
+        snippet, worker, facts = task.snippet, self._worker, DecodedFacts()
+        self.tried += 1
+        self._last = snippet.name
+        attempt = self._empty(task)
+        partials: list[str] = []
+
+        def on_partial(text: str) -> None:
+            partials[:] = [text]
+            self._recorder.view.partial(attempt.model, snippet.name, text)
+
+        try:
+            result = worker.transcribe(
+                snippet.name,
+                _blocks(snippet, facts),
+                round((snippet.duration_s or 0.0) * SAMPLE_RATE_HZ),
+                self._options.attempt_timeout_s(snippet.duration_s),
+                on_partial,
+            )
+        except AudioError as error:
+            failed = {"outcome": "failed", "phase": "decode", "error": str(error)}
+            return attempt.model_copy(update=failed), True
+        except WorkerFault as fault:
+            said = (f"text before it ended: {partials[0]}",) if partials else ()
+            return self._faulty(attempt, fault, said), fault.alive
+        notes = (*_notes(snippet, facts, self._job.model), *_clock_notes(result))
+        if task.retry:
+            notes += ("tried again alone, in a fresh worker: its time is without warm-up",)
+        update: dict[str, Any] = {
+            "warm_up": warm_up,
+            "text": result.text,
+            "time_s": result.time_s,
+            "infer_s": result.infer_s,
+            "audio_s": facts.samples / SAMPLE_RATE_HZ,
+            "details": result.details,
+            "notes": notes,
+        }
+        return attempt.model_copy(update=update | self._measured()), True
+
+    def ended_idle(self) -> WorkerEnded | None:
+        """Whether it died, or spoke, although nothing was asked of it."""
+        try:
+            self._worker.check_idle()
+        except WorkerFault as fault:
+            return WorkerEnded(
+                at=now(),
+                model=self._job.model.name,
+                outcome=fault.outcome,
+                phase="idle",
+                after=self._last,
+                error=fault.message,
+                crash=self._crash(fault),
+            )
+        return None
+
+    def stop(self) -> WorkerEnded | None:
+        """Ask it to end; what went wrong costs nothing, as every result is on disk."""
+        complaint = self._worker.stop()
+        if complaint is None:
+            return None
+        return WorkerEnded(
+            at=now(),
+            model=self._job.model.name,
+            outcome="crashed",
+            phase="shutdown",
+            after=self._last,
+            error=f"at shutdown the worker {complaint}",
+        )
+
+    def drop(self) -> str | None:
+        """Kill it. Says which process cannot be killed."""
+        return self._worker.close()
+
+    def _empty(self, task: Task) -> Attempt:
+        return Attempt(
+            at=now(),
+            model=self._job.model.name,
+            key=self._key,
+            snippet=task.snippet.name,
+            snippet_sha256=task.snippet.sha256,
+            repeat=task.repeat,
+            retry=task.retry,
+            nth=self.tried,
+            outcome="ok",
+            device=self._worker.device,
+            load=self._times,
+            load_memory=self._worker.load_memory,
+            load_details=self._worker.load_details,
+        )
+
+    def _faulty(self, attempt: Attempt, fault: WorkerFault, notes: tuple[str, ...]) -> Attempt:
+        update: dict[str, Any] = {
+            "outcome": fault.outcome,
+            "error": fault.message,
+            "notes": notes,
+            "crash": None if fault.alive else self._crash(fault, attempt.snippet),
+        }
+        return attempt.model_copy(update=update | self._measured())
+
+    def _measured(self) -> dict[str, Any]:
+        return {
+            "memory": self._worker.memory(),
+            "attempt_memory": self._worker.attempt_memory(),
+        }
+
+    def _crash(self, fault: WorkerFault, snippet: str | None = None) -> Crash:
+        return self._worker.crash(
+            fault,
+            self._env.lock_sha256,
+            replay_command(self._recorder.folder, self._job.model.name, snippet or self._last),
+        )
+
+
+def worker_spec(job: ModelJob, env: Env, options: RunOptions) -> WorkerSpec:
+    """What the supervisor needs to start this model's worker."""
+    return WorkerSpec(
+        python=env.python,
+        env=env.folder,
+        worker=job.stack.worker_address,
+        options=job.model.options,
+        transcribe_options=job.model.transcribe_options,
+        checkpoint=job.checkpoint.path,
+        device=env.accelerator,
+        memory_limit_bytes=options.memory_limit_bytes,
+    )
+
+
+def replay_command(folder: Path, model: str, snippet: str | None) -> str:
+    """The one command that does it again."""
+    words = ["asrbench", "replay", str(folder), model, *([snippet] if snippet else [])]
+    return " ".join(f'"{word}"' if " " in word else word for word in words)
+
+
+def _blocks(snippet: Snippet, facts: DecodedFacts) -> Iterator[Samples]:
+    yield from decode(snippet.audio, facts, snippet.offset_s, snippet.segment_s)
+    if facts.peak == 0.0 and snippet.reference:
+        raise AudioError(
+            f"{snippet.audio} is silent: every sample is zero, yet its reference has words; record "
+            "it again, or empty the reference if silence is meant"
+        )
+
+
+def _notes(snippet: Snippet, facts: DecodedFacts, model: Model) -> tuple[str, ...]:
+    notes = []
+    if not snippet.reference:
+        notes.append("empty reference: no WER, inserted words count in the corpus WER")
+    if facts.clipped_samples:
+        notes.append(f"{facts.clipped_samples} samples over full scale were clipped")
+    if model.languages and snippet.language.split("-")[0] not in model.languages:
+        notes.append(f"the model knows {', '.join(model.languages)}, not {snippet.language}")
+    return tuple(notes)
+
+
+def _clock_notes(result: Transcribed) -> tuple[str, ...]:
+    """The two clocks tell apart a slow model and a machine that slept or a controller that did."""
+    if result.time_s - result.infer_s <= max(CLOCK_SLACK_S, CLOCK_SLACK * result.infer_s):
+        return ()
+    return (
+        f"the controller's clock says {result.time_s:.2f} s, the worker's {result.infer_s:.2f} s: "
+        "was the machine asleep, or the controller stopped?",
+    )

@@ -1,0 +1,77 @@
+"""One model on one snippet of an earlier run once more, alone: to look at how it ends.
+
+Nothing of the run is changed: what happens is recorded in a folder of its own below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import unknown_name
+from orchestrator.journal import Journal, read_journal
+from orchestrator.run.orchestrate import prepare, recorded_options
+from orchestrator.run.recorder import Recorder, now
+from orchestrator.run.turn import run_model
+from orchestrator.snippets.snippet import Snippet
+from orchestrator.views import View
+from schemas.records import Attempt, ModelFailed, WorkerEnded
+
+FOLDER = "replays"
+
+End = Attempt | WorkerEnded | ModelFailed
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What was recorded, in order, and where."""
+
+    ends: list[End]
+    folder: Path
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing went wrong this time."""
+        return all(isinstance(end, Attempt) and end.outcome == "ok" for end in self.ends)
+
+
+def replay(run: Path, model: str, snippet: str | None, view: View) -> Replayed:
+    """snippet: None takes the shortest one, for a model that dies while it loads.
+
+    Raises UsageError for a model or snippet that is not in the run.
+    """
+    options = recorded_options(run)
+    known = options.models or ()
+    if model not in known:
+        raise unknown_name("model of this run", model, known)
+    alone = options.model_copy(
+        update={"models": (model,), "retries": 0, "repeats": 1, "warm_up": False}
+    )
+    prepared = prepare(alone)
+    chosen = _choose(prepared.snippets, snippet)
+    folder = _fresh_folder(run)
+    journal = Journal(folder / "journal.jsonl")
+    try:
+        run_model(prepared.jobs[0], [chosen], [], alone, Recorder(journal, view, folder))
+    finally:
+        view.close()
+        journal.close()
+    lines = read_journal(folder / "journal.jsonl").lines
+    return Replayed([line for line in lines if isinstance(line, End)], folder)
+
+
+def _choose(snippets: list[Snippet], name: str | None) -> Snippet:
+    if name is None:
+        usable = [one for one in snippets if not one.error]
+        return min(usable, key=lambda one: one.duration_s or float("inf"))
+    by_name = {one.name: one for one in snippets}
+    if name not in by_name:
+        raise unknown_name("snippet of this run", name, by_name)
+    return by_name[name]
+
+
+def _fresh_folder(run: Path) -> Path:
+    stamp = now().replace(":", "-")
+    folder = run / FOLDER / stamp
+    (folder / "logs").mkdir(parents=True)
+    return folder

@@ -1,0 +1,52 @@
+"""What is still to be tried: pure functions of the plan and of the attempts that hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.snippets.snippet import Snippet
+from schemas.records import Attempt
+
+
+@dataclass(frozen=True)
+class Task:
+    """One snippet, once."""
+
+    snippet: Snippet
+    repeat: int = 1
+    retry: int = 0
+
+
+def pending_tasks(snippets: Sequence[Snippet], repeats: int, held: Iterable[Attempt]) -> list[Task]:
+    """What has no attempt yet. All snippets once, then all again: a bad minute hits few repeats."""
+    done = {(one.snippet, one.snippet_sha256, one.repeat) for one in held}
+    return [
+        Task(snippet, repeat)
+        for repeat in range(1, repeats + 1)
+        for snippet in snippets
+        if not snippet.error and (snippet.name, snippet.sha256, repeat) not in done
+    ]
+
+
+def retry_tasks(
+    snippets: Sequence[Snippet], attempts: Iterable[Attempt], retries: int
+) -> list[Task]:
+    """Suspects, to be tried again alone: their last attempt took its worker down."""
+    by_name = {snippet.name: snippet for snippet in snippets}
+    last: dict[tuple[str, int], Attempt] = {}
+    for attempt in attempts:
+        last[attempt.snippet, attempt.repeat] = attempt
+    return [
+        Task(by_name[name], repeat, attempt.retry + 1)
+        for (name, repeat), attempt in last.items()
+        if name in by_name
+        and attempt.crash is not None
+        and attempt.snippet_sha256 == by_name[name].sha256
+        and attempt.retry < retries
+    ]
+
+
+def shortest(tasks: Sequence[Task]) -> Task:
+    """The one that warms a worker up at the least cost."""
+    return min(tasks, key=lambda task: task.snippet.duration_s or float("inf"))

@@ -1,0 +1,262 @@
+"""One model's turn: its env, its workers one after the other, its crashes in a row.
+
+One snippet after the other: parallel work would spoil the times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from orchestrator.checkpoints import warm_cache
+from orchestrator.environments.build import choose_accelerator, ensure_env
+from orchestrator.environments.env import Env
+from orchestrator.environments.locks import use_env
+from orchestrator.errors import AsrbenchError
+from orchestrator.run.jobs import ModelJob, model_key
+from orchestrator.run.live_worker import LiveWorker, replay_command, worker_spec
+from orchestrator.run.options import RunOptions
+from orchestrator.run.recorder import Recorder, now
+from orchestrator.run.tasks import Task, pending_tasks, retry_tasks, shortest
+from orchestrator.snippets.snippet import Snippet
+from orchestrator.supervisor.channel import WorkerFault
+from orchestrator.supervisor.worker import Worker
+from schemas.records import Attempt, Crash, ModelFailed, ModelStarted, Outcome, Phase, WorkerEnded
+
+
+class GivenUp(Exception):  # noqa: N818 a result
+    """The model's remaining snippets are not tried."""
+
+    def __init__(
+        self, outcome: Outcome, phase: Phase, error: str, crash: Crash | None = None
+    ) -> None:
+        self.outcome: Outcome = outcome
+        self.phase: Phase = phase
+        self.error = error
+        self.crash = crash
+        super().__init__(error)
+
+
+def run_model(
+    job: ModelJob,
+    snippets: Sequence[Snippet],
+    held: Sequence[Attempt],
+    options: RunOptions,
+    recorder: Recorder,
+) -> None:
+    """All snippets on one model. Every way in which it can end is in the journal afterwards.
+
+    held: attempts of the run that is resumed; those that still hold are not made again.
+    """
+    name, failure = job.model.name, None
+    try:
+        with contextlib.ExitStack() as stack:
+            _Turn(job, options, recorder, stack).run(snippets, held)
+    except GivenUp as given_up:
+        failure = ModelFailed(
+            at=now(),
+            model=name,
+            outcome=given_up.outcome,
+            phase=given_up.phase,
+            error=given_up.error,
+            crash=given_up.crash,
+        )
+        recorder.journal.append(failure)
+    recorder.view.model_ends(name, failure)
+
+
+class _Turn:
+    def __init__(
+        self, job: ModelJob, options: RunOptions, recorder: Recorder, held: contextlib.ExitStack
+    ) -> None:
+        self._job = job
+        self._name = job.model.name
+        self._held = held
+        self._options = options
+        self._recorder = recorder
+        self._live: LiveWorker | None = None
+        self._crashes = 0  # in a row
+        self._warm_up = options.warm_up
+        self._log = recorder.logs / f"{job.model.name}.log"
+
+    def run(self, snippets: Sequence[Snippet], held: Sequence[Attempt]) -> None:
+        env = self._prepare()
+        key = model_key(self._job, env)
+        attempts = [one for one in held if (one.model, one.key) == (self._name, key)]
+        self._recorder.journal.append(
+            ModelStarted(
+                at=now(),
+                model=self._name,
+                key=key,
+                accelerator=env.accelerator,
+                env=env.folder.name,
+                lock_sha256=env.lock_sha256,
+            )
+        )
+        tasks = pending_tasks(snippets, self._options.repeats, attempts)
+        pending_s = sum(task.snippet.duration_s or 0.0 for task in tasks)
+        self._recorder.view.model_begins(self._name, len(tasks), pending_s)
+        try:
+            attempts += self._first_tries(tasks, env, key)
+            self._stop()
+            while suspects := retry_tasks(snippets, attempts, self._options.retries):
+                for task in suspects:
+                    attempts.append(self._alone(task, env, key))
+        finally:
+            self._drop()
+
+    def _first_tries(self, tasks: list[Task], env: Env, key: str) -> list[Attempt]:
+        attempts = []
+        while tasks:
+            live = self._ready(env, key)
+            if live.tried == 0 and self._warm_up:
+                task = shortest(tasks)
+                attempt = self._try(live, task, warm_up=True)
+            else:
+                task = tasks[0]
+                attempt = self._try(live, task)
+            if attempt.warm_up:
+                continue
+            attempts.append(attempt)
+            tasks.remove(task)
+            if self._crashes >= self._options.max_crashes and tasks:
+                raise self._given_up(attempt.outcome, attempt.phase, attempt.error or "")
+        return attempts
+
+    def _alone(self, task: Task, env: Env, key: str) -> Attempt:
+        """A suspect in a worker that has seen nothing else."""
+        self._recorder.view.stage(self._name, f"trying {task.snippet.name} again, alone")
+        self._crashes = 0
+        attempt = self._try(self._ready(env, key), task)
+        self._stop()
+        return attempt
+
+    def _try(self, live: LiveWorker, task: Task, warm_up: bool = False) -> Attempt:
+        attempt, alive = live.attempt(task, warm_up)
+        self._recorder.journal.append(attempt)
+        if not attempt.warm_up:
+            self._recorder.view.attempt(attempt)
+        if not alive:
+            self._crashes += 1
+            self._drop()
+        elif not attempt.warm_up:
+            self._crashes = 0
+        return attempt
+
+    def _ready(self, env: Env, key: str) -> LiveWorker:
+        """The worker if it is in order, else a fresh one."""
+        if self._live:
+            ended = self._live.ended_idle()
+            if ended is None:
+                return self._live
+            self._record_end(ended)
+            self._crashes += 1
+            if self._live.tried == 1 and self._warm_up:  # it would never come to a real attempt
+                self._warm_up = False
+                self._recorder.view.note(f"{self._name}: goes on without warm-up")
+            self._drop()
+            if self._crashes >= self._options.max_crashes:
+                raise self._given_up(ended.outcome, ended.phase, ended.error, ended.crash)
+        self._live = self._load(env, key)
+        return self._live
+
+    def _prepare(self) -> Env:
+        view, stack = self._recorder.view, self._job.stack
+        if self._job.checkpoint.missing:
+            raise GivenUp("failed", "download", f"{self._name}: {self._job.checkpoint.missing}")
+        view.stage(self._name, "preparing its env")
+        try:
+            accelerator = choose_accelerator(stack)
+            if accelerator != stack.accelerators[0]:
+                first = stack.accelerators[0]
+                view.note(f"{self._name}: runs on {accelerator}: {first} is not supported yet")
+            self._refuse_quarantined(accelerator)
+            env = ensure_env(stack, accelerator, view.note)
+            self._held.enter_context(use_env(env, view.note))
+        except AsrbenchError as error:
+            raise GivenUp("failed", "env", str(error)) from error
+        if self._job.checkpoint.path:
+            view.stage(self._name, "reading its checkpoint")
+            warm_cache(self._job.checkpoint.path)
+        return env
+
+    def _load(self, env: Env, key: str) -> LiveWorker:
+        """A fresh worker with its model; tried again only after a crash."""
+        while True:
+            self._refuse_quarantined(env.accelerator)
+            self._recorder.view.stage(self._name, "loading")
+            worker = None
+            try:
+                worker = Worker(worker_spec(self._job, env, self._options), self._log)
+                times = worker.load(self._options.load_timeout_s)
+                _check_device(worker, env.accelerator)
+            except WorkerFault as fault:
+                self._crashes += 1
+                self._judge_load(fault, worker, env)
+                continue
+            except BaseException:
+                if worker:
+                    worker.close()
+                raise
+            self._recorder.view.stage(self._name, "transcribing")
+            return LiveWorker(worker, times, self._job, env, key, self._options, self._recorder)
+
+    def _judge_load(self, fault: WorkerFault, worker: Worker | None, env: Env) -> None:
+        """Close the worker, and raise GivenUp unless it is worth another try."""
+        phase: Phase = worker.phase if worker else "spawn"
+        crash = None
+        if worker:
+            if not fault.alive:
+                command = replay_command(self._recorder.folder, self._name, None)
+                crash = worker.crash(fault, env.lock_sha256, command)
+            self._quarantine(worker.close(), env.accelerator)
+        if phase == "spawn":  # no model is to blame before the host's hello
+            hint = f"\nIs its env broken? asrbench env rebuild {self._job.stack.name}"
+            raise GivenUp(fault.outcome, phase, fault.message + hint, crash) from fault
+        if fault.outcome != "crashed":
+            raise GivenUp(fault.outcome, phase, fault.message, crash) from fault
+        if self._crashes >= self._options.max_crashes:
+            raise self._given_up(fault.outcome, phase, fault.message, crash) from fault
+
+    def _given_up(
+        self, outcome: Outcome, phase: Phase, last: str, crash: Crash | None = None
+    ) -> GivenUp:
+        count = f"given up after {self._crashes} crashes in a row"
+        return GivenUp(outcome, phase, f"{count}; the last: {last}", crash)
+
+    def _stop(self) -> None:
+        live, self._live = self._live, None
+        ended = live.stop() if live else None
+        if ended:
+            self._record_end(ended)
+
+    def _drop(self) -> None:
+        live, self._live = self._live, None
+        if live:
+            self._quarantine(live.drop(), choose_accelerator(self._job.stack))
+
+    def _record_end(self, ended: WorkerEnded) -> None:
+        self._recorder.journal.append(ended)
+        self._recorder.view.note(f"{self._name}: {ended.phase}: {ended.error}")
+
+    def _quarantine(self, left: str | None, accelerator: str) -> None:
+        """What cannot be killed hangs in a driver: nobody else is to follow it there."""
+        if left:
+            self._recorder.view.note(f"{self._name}: {left}")
+            if accelerator != "cpu":
+                self._recorder.quarantine[accelerator] = f"{self._name}: {left}"
+
+    def _refuse_quarantined(self, accelerator: str) -> None:
+        why = self._recorder.quarantine.get(accelerator)
+        if why:
+            raise GivenUp(
+                "failed",
+                "spawn",
+                f"{accelerator} is not used any more in this run: {why}; restart the machine, "
+                "then go on with --resume",
+            )
+
+
+def _check_device(worker: Worker, wanted: str) -> None:
+    if worker.device not in (wanted, "unknown"):
+        raise WorkerFault("failed", f"the model was loaded on {worker.device}, not on {wanted}")
