@@ -87,6 +87,7 @@ class MemoryPeak(_Record):
     method: str
     bound: Bound = "exact"
     cgroup_bytes: int | None = None  # the cgroup's own counter, page cache included
+    uncharged_bytes: int | None = None  # mapped files that the cgroup does not pay for; is added
     resident_bytes: int | None = None  # highest sampled sum of resident memory over the tree
     anon_bytes: int | None = None  # highest sampled anonymous and shared memory
     file_bytes: int | None = None  # highest sampled file-backed memory

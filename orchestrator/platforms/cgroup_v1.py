@@ -22,11 +22,13 @@ class CgroupV1:
 
     def __init__(self, folder: Path) -> None:
         self.folder = CgroupFolder(folder)
+        self._limit_bytes: int | None = None
         self._before = 0  # highest of the windows that ended
 
     def limit(self, limit_bytes: int) -> None:
         """Memory, and memory with swap: what is swapped out would only look small."""
         self.folder.write("memory.limit_in_bytes", str(limit_bytes))
+        self._limit_bytes = int(self.folder.read("memory.limit_in_bytes"))  # whole pages
         with contextlib.suppress(OSError):  # the kernel may not account for swap
             self.folder.write("memory.memsw.limit_in_bytes", str(limit_bytes))
 
@@ -50,10 +52,8 @@ class CgroupV1:
 
     def was_at_limit(self) -> bool:
         """Whether an allocation met the limit: then the peak is what fitted, not what was asked."""
-        try:
-            return int(self.folder.read("memory.failcnt")) > 0
-        except (OSError, ValueError):
-            return False
+        # memory.failcnt stays at 0 where the limit with swap is the same, and is met first
+        return self._limit_bytes is not None and self.peak_bytes() >= self._limit_bytes
 
     def look(self) -> Sample | None:
         """Anonymous and file-backed memory apart, page cache included."""

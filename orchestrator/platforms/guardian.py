@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform != "win32"
+assert sys.platform not in ("win32", "darwin")
 
 import contextlib
 import os
@@ -26,35 +26,51 @@ from pathlib import Path
 TREE_MARK = "ASRBENCH_TREE"
 KILL_ROUNDS = 100  # for processes that fork while they are killed
 ROUND_S = 0.01
+YOUNG_S = 2.0
 
 
-def marked(proc: Path = Path("/proc")) -> list[tuple[int, str]]:
-    """Living processes of this user that carry a tree's mark, and the mark."""
-    prefix, found = f"{TREE_MARK}=".encode(), []
+def marked(proc: Path = Path("/proc")) -> tuple[list[tuple[int, str]], bool]:
+    """Living processes of this user that carry a tree's mark, and the mark.
+
+    And whether one more may: a process that is just becoming another program shows no environment.
+    """
+    prefix, found, unsettled = f"{TREE_MARK}=".encode(), [], False
     for folder in proc.iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            variables = (folder / "environ").read_bytes().split(b"\0")
+            environment = (folder / "environ").read_bytes()
         except OSError:  # another user's, or ended while we looked
             continue
-        for variable in variables:
+        unsettled = unsettled or (not environment and _is_young_program(folder))
+        for variable in environment.split(b"\0"):
             if variable.startswith(prefix):
                 value = variable.removeprefix(prefix).decode("utf-8", "replace")
                 found.append((int(folder.name), value))
-    return found
+    return found, unsettled
 
 
 def kill_marked(belongs: Callable[[str], bool]) -> None:
     """SIGKILL to every process whose mark belongs, again while they fork."""
     for _ in range(KILL_ROUNDS):
-        pids = [pid for pid, mark in marked() if belongs(mark) and not _is_dying(pid)]
+        found, unsettled = marked()
+        pids = [pid for pid, mark in found if belongs(mark) and not _is_dying(pid)]
         for pid in pids:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        if not pids:
+        if not pids and not unsettled:
             return
         time.sleep(ROUND_S)
+
+
+def _is_young_program(folder: Path) -> bool:
+    try:
+        (folder / "exe").readlink()  # neither a kernel thread nor a zombie
+        started_s = int((folder / "stat").read_bytes().rpartition(b")")[2].split()[19])
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - started_s / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return False
+    return age_s < YOUNG_S
 
 
 def _is_dying(pid: int) -> bool:

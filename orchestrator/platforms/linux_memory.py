@@ -2,8 +2,9 @@
 
 Three sources, the highest of which is reported, with its name:
 
-cgroup   counts the tree and misses no spike, but charges a page to whoever touched it first: mapped
-         weights that were cached before are missing, page cache that nobody needs is in it
+cgroup   counts the tree and misses no spike, but charges a page to whoever touched it first. Files
+         that were cached before are missing: what of them was mapped all the time is added. Page
+         cache that nobody needs is in it: then it is an upper bound
 vmhwm    each process's own high-water mark: exact for a tree of one
 pss-sum  sampled, each shared page counted once: for trees of several where the others fall short
 """
@@ -47,6 +48,7 @@ class LinuxMemory:
         self._limit_bytes = limit_bytes
         self._on_limit = on_limit
         self._over: int | None = None  # what the tree held when we ended it
+        self._ended: MemoryPeak | None = None  # the highest of the windows that ended
         self._next_pss = 0.0
         self._since = time.monotonic()
         self._windows = cgroup.begin_window() if cgroup else True
@@ -56,7 +58,8 @@ class LinuxMemory:
     def total(self) -> MemoryPeak | None:
         """Since the spawn."""
         counted = self._cgroup.peak_bytes() if self._cgroup else None
-        return self._peak(self._sampler.peaks(), counted)
+        peaks = (self._peak(self._sampler.peaks(), counted), self.window(), self._ended)
+        return max(filter(None, peaks), key=lambda peak: peak.peak_bytes, default=None)
 
     def window(self) -> MemoryPeak | None:
         """Since the last begin_window()."""
@@ -65,6 +68,7 @@ class LinuxMemory:
 
     def begin_window(self) -> None:
         """Count anew: a new phase begins."""
+        self._ended = self.total()
 
         def reset() -> None:
             procfs.reset_high_water(self.pids())
@@ -102,17 +106,19 @@ class LinuxMemory:
         self._sampler.close()
 
     def _peak(self, peaks: Peaks, counted: int | None) -> MemoryPeak | None:
-        if not peaks.process_high_water_bytes:
-            return None
         sources = {"vmhwm": peaks.process_high_water_bytes, "pss-sum": peaks.proportional_bytes}
+        uncharged = peaks.uncharged_bytes or 0
         if self._cgroup and counted is not None:
-            sources[self._cgroup.method] = counted
+            sources[self._cgroup.method] = counted + uncharged
         method = max(sources, key=lambda name: sources[name])
+        if not sources[method]:
+            return None
         return MemoryPeak(
             peak_bytes=sources[method],
             method=method,
             bound=self._bound(method, sources[method], peaks),
             cgroup_bytes=counted,
+            uncharged_bytes=uncharged if counted is not None else None,
             resident_bytes=peaks.resident_bytes,
             anon_bytes=peaks.anon_bytes,
             file_bytes=peaks.file_bytes,
@@ -150,6 +156,7 @@ class LinuxMemory:
                 anon_bytes=charged.anon_bytes,
                 file_bytes=charged.file_bytes,
                 cache_bytes=charged.cache_bytes,
+                uncharged_bytes=max(0, sample.largest_file_bytes - _mapped(charged)),
             )
         self._enforce(sample)
         return sample
@@ -182,6 +189,10 @@ class LinuxMemory:
         if held > self._limit_bytes:
             self._over = held
             self._on_limit()
+
+
+def _mapped(charged: Sample) -> int:
+    return (charged.file_bytes or 0) - charged.cache_bytes
 
 
 def _mb(size: int | None) -> str:

@@ -32,7 +32,7 @@ def tree_pids(root: int, proc: Path = Path("/proc")) -> list[int]:
 
 def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
     """Memory of these processes now; None if none of them lives."""
-    anon = file = shared = 0
+    anon = file = shared = largest_file = 0
     high_water = {}
     for pid in pids:
         try:
@@ -45,10 +45,13 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
         high_water[pid] = fields[b"VmHWM"]
         anon += fields.get(b"RssAnon", 0)  # absent before Linux 4.5
         file += fields.get(b"RssFile", 0)
+        largest_file = max(largest_file, fields.get(b"RssFile", 0))
         shared += fields.get(b"RssShmem", 0)
     if not high_water:
         return None
-    return Sample(anon + file + shared, anon + shared, file, high_water)
+    return Sample(
+        anon + file + shared, anon + shared, file, high_water, largest_file_bytes=largest_file
+    )
 
 
 def proportional_bytes(pids: list[int], proc: Path = Path("/proc")) -> int:

@@ -17,7 +17,8 @@ class Sample:
     """One look at a tree. high_water is each living process's own kernel counter, by pid.
 
     proportional: resident memory with each shared page counted once; None where not measured.
-    cache: page cache that no process maps, and so could be dropped.
+    cache: page cache that no process maps, and so could be dropped. uncharged: pages of files that
+    a process maps and that some other cgroup pays for.
     """
 
     resident_bytes: int
@@ -26,6 +27,8 @@ class Sample:
     high_water_bytes: dict[int, int]
     proportional_bytes: int | None = None
     cache_bytes: int = 0
+    largest_file_bytes: int = 0  # file-backed memory of the process that has most of it
+    uncharged_bytes: int = 0
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Peaks:
     anon_bytes: int | None = None
     file_bytes: int | None = None
     cache_bytes: int = 0
+    uncharged_bytes: int | None = None  # the lowest: what was there all the time
     process_high_water_bytes: int = 0  # of the largest single process
     pids: set[int] = field(default_factory=set)
 
@@ -48,6 +52,10 @@ class Peaks:
         self.anon_bytes = _highest(self.anon_bytes, sample.anon_bytes)
         self.file_bytes = _highest(self.file_bytes, sample.file_bytes)
         self.cache_bytes = max(self.cache_bytes, sample.cache_bytes)
+        uncharged = sample.uncharged_bytes
+        self.uncharged_bytes = min(
+            uncharged if self.uncharged_bytes is None else self.uncharged_bytes, uncharged
+        )
         self.process_high_water_bytes = max(
             self.process_high_water_bytes, *sample.high_water_bytes.values(), 0
         )
@@ -99,6 +107,7 @@ class Sampler:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        self._take()
         while not self._stop.wait(self._period_s):
             self._take()
 
