@@ -55,6 +55,10 @@ class CgroupV1:
         except (OSError, ValueError):
             return False
 
+    def cpu_s(self) -> float | None:
+        """Not known: CPU time is counted by another hierarchy."""
+        return None
+
     def look(self) -> Sample | None:
         """Anonymous and file-backed memory apart, page cache included."""
         values = self.folder.fields("memory.stat")
