@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -142,3 +143,26 @@ def test_a_cgroup_kills_a_tree_that_forks_on_and_has_left_its_session():
         until(lambda: not any(runs(pid) for pid in pids))
     cgroup.close()
     assert not cgroup.folder.path.exists()
+
+
+def test_a_cgroup_of_version_2_counts_those_that_have_ended():
+    """Every cgroup of version 2 counts CPU time, also where memory is on version 1."""
+    places = [folder for version, folder in cgroups.own_folders("memory") if version == 2]
+    made = [place / f"asrbench-test-{os.getpid()}" for place in places]
+    try:
+        for folder in made:
+            folder.mkdir()
+    except OSError:
+        made = []
+    if not made:
+        pytest.skip("this user cannot make a cgroup of version 2 here")
+    cgroup = cgroups.CgroupV2(made[0])
+    try:
+        assert cgroup.cpu_s() < 0.1
+        enter = f"open({str(made[0] / 'cgroup.procs')!r}, 'w').write('0')"
+        spin = "import time\nwhile time.process_time() < 0.4: pass"
+        subprocess.run([sys.executable, "-I", "-c", f"{enter}\n{spin}"], check=True)
+        assert cgroup.folder.pids() == []
+        assert 0.3 < cgroup.cpu_s() < 2
+    finally:
+        cgroup.close()

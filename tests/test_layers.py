@@ -28,6 +28,7 @@ orchestrator.supervisor
 orchestrator.snippets
 orchestrator.audio
 orchestrator.scoring
+orchestrator.interference
 orchestrator.platforms
 orchestrator.paths
 orchestrator.files

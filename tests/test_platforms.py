@@ -158,11 +158,13 @@ def test_structures_of_windows_have_their_documented_size():
         pytest.skip("64-bit only")
     assert ctypes.sizeof(windows_job.BasicLimits) == 64
     assert ctypes.sizeof(windows_job.ExtendedLimits) == 144
+    assert ctypes.sizeof(windows_job.BasicAccounting) == 48
     assert windows_job.BasicLimits.LimitFlags.offset == 16
     assert windows_job.ExtendedLimits.JobMemoryLimit.offset == 120
 
 
 def test_flags_of_windows_have_their_documented_values():
+    assert windows_job.BASIC_ACCOUNTING_INFORMATION == 1
     assert windows_job.EXTENDED_LIMIT_INFORMATION == 9
     assert windows_job.KILL_ON_JOB_CLOSE == 0x00002000
     assert windows_job.DIE_ON_UNHANDLED_EXCEPTION == 0x00000400

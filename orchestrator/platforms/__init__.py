@@ -3,6 +3,7 @@
 spawn(command, environment, folder, memory_limit_bytes) → ProcessTree
 point_latest(link, target)            results/latest → the newest run
 kernel_lines(pids, since)             what the system's log says of these processes
+look_at_machine()                     counters of the whole machine → MachineState
 gpus()                                names of the GPUs that can be seen without a driver
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
+from orchestrator.platforms.machine_state import MachineState
 from schemas.records import MemoryPeak
 
 if sys.platform == "win32":
@@ -18,6 +20,7 @@ if sys.platform == "win32":
         cpu_name,
         gpus,
         kernel_lines,
+        look_at_machine,
         point_latest,
         spawn,
         venv_python,
@@ -27,6 +30,7 @@ elif sys.platform == "darwin":
         cpu_name,
         gpus,
         kernel_lines,
+        look_at_machine,
         point_latest,
         spawn,
         venv_python,
@@ -36,6 +40,7 @@ else:
         cpu_name,
         gpus,
         kernel_lines,
+        look_at_machine,
         point_latest,
         spawn,
         venv_python,
@@ -43,10 +48,12 @@ else:
 
 __all__ = [
     "ByteStream",
+    "MachineState",
     "ProcessTree",
     "cpu_name",
     "gpus",
     "kernel_lines",
+    "look_at_machine",
     "point_latest",
     "spawn",
     "venv_python",
@@ -117,6 +124,13 @@ class ProcessTree(Protocol):
 
     def pids(self) -> list[int]:
         """Its living processes, as far as they are known."""
+        ...
+
+    def cpu_s_by_pid(self) -> dict[int, float]:
+        """CPU seconds so far: one entry for each living process, or one for the whole tree.
+
+        Empty if it is not known: the started process has ended, and no counter outlives it.
+        """
         ...
 
     def dump_stack(self) -> None:

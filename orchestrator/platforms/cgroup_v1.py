@@ -55,6 +55,10 @@ class CgroupV1:
         # memory.failcnt stays at 0 where the limit with swap is the same, and is met first
         return self._limit_bytes is not None and self.peak_bytes() >= self._limit_bytes
 
+    def cpu_s(self) -> float | None:
+        """Not known: CPU time is counted by another hierarchy."""
+        return None
+
     def look(self) -> Sample | None:
         """Anonymous and file-backed memory apart, page cache included."""
         values = self.folder.fields("memory.stat")

@@ -61,6 +61,11 @@ class CgroupV2:
         """Whether an allocation met the limit: then the peak is what fitted, not what was asked."""
         return self.folder.fields("memory.events").get("max", 0) > 0
 
+    def cpu_s(self) -> float | None:
+        """CPU time of all that ever ran in it."""
+        used_us = self.folder.fields("cpu.stat").get("usage_usec")
+        return None if used_us is None else used_us * 1e-6
+
     def look(self) -> Sample | None:
         """Anonymous and file-backed memory apart, page cache included."""
         values = self.folder.fields("memory.stat")

@@ -71,20 +71,25 @@ def _delegated(proc: Path) -> list[tuple[int, Path]]:
 
 def _unified(proc: Path) -> list[Path]:
     """Our own cgroup of version 2, where that version is in charge of memory."""
-    folders = []
-    for line, mounts in _memberships(proc):
-        if line.startswith("0::"):
-            folders += _folders(mounts, "cgroup2", "", line.split(":", 2)[2])
+    folders = [folder for version, folder in own_folders("memory", proc) if version == 2]
     return [folder for folder in folders if _names_memory(folder / "cgroup.controllers")]
 
 
-def _memberships(proc: Path) -> list[tuple[str, list[str]]]:
+def own_folders(controller: str, proc: Path = Path("/proc/self")) -> list[tuple[int, Path]]:
+    """Where the cgroup that we are in is visible: (version, folder). v2 has one for them all."""
     try:
-        lines = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
+        memberships = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
         mounts = (proc / "mountinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    return [(line, mounts) for line in lines]
+    found = []
+    for line in memberships:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            found += [(2, folder) for folder in _folders(mounts, "cgroup2", "", path)]
+        elif controller in controllers.split(","):
+            found += [(1, folder) for folder in _folders(mounts, "cgroup", controller, path)]
+    return found
 
 
 def _sweep(folder: Path) -> None:
@@ -99,15 +104,10 @@ def _sweep(folder: Path) -> None:
 
 def _candidates(proc: Path) -> list[tuple[int, Path]]:
     found = []
-    for line, mounts in _memberships(proc):
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            found += [(1, folder) for folder in _folders(mounts, "cgroup", "memory", path)]
-        elif controllers == "":
-            for folder in _folders(mounts, "cgroup2", "", path):
-                place = folder.parent if folder.name == LEAF else folder
-                if _names_memory(place / "cgroup.subtree_control"):
-                    found.append((2, place))
+    for version, folder in own_folders("memory", proc):
+        place = folder.parent if version == 2 and folder.name == LEAF else folder
+        if version == 1 or _names_memory(place / "cgroup.subtree_control"):
+            found.append((version, place))
     return found
 
 

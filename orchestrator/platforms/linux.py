@@ -20,10 +20,19 @@ from orchestrator.platforms import cgroups, guardian, procfs
 from orchestrator.platforms.guardian import TREE_MARK
 from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.linux_memory import LinuxMemory
+from orchestrator.platforms.linux_state import look as look_at_machine
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
 from schemas.records import MemoryPeak
 
-__all__ = ["cpu_name", "gpus", "kernel_lines", "point_latest", "spawn", "venv_python"]
+__all__ = [
+    "cpu_name",
+    "gpus",
+    "kernel_lines",
+    "look_at_machine",
+    "point_latest",
+    "spawn",
+    "venv_python",
+]
 
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
 
@@ -87,6 +96,14 @@ class LinuxProcessTree(Pipes):
     def pids(self) -> list[int]:
         """Of the tree."""
         return self._memory.pids()
+
+    def cpu_s_by_pid(self) -> dict[int, float]:
+        """By the counter of a v2 cgroup, which misses nobody, else by /proc."""
+        used_s = self._cgroup.cpu_s() if self._cgroup else None
+        if used_s is not None:
+            return {self.pid: used_s}
+        found = procfs.cpu_s_by_pid(self.pids())
+        return found if self.pid in found else {}
 
     def kill(self) -> str | None:
         """The cgroup, the process group, and whoever carries the tree's mark."""

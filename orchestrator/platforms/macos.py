@@ -17,10 +17,19 @@ import psutil
 
 from orchestrator.platforms import psutil_trees
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
+from orchestrator.platforms.psutil_state import look as look_at_machine
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from schemas.records import MemoryPeak
 
-__all__ = ["cpu_name", "gpus", "kernel_lines", "point_latest", "spawn", "venv_python"]
+__all__ = [
+    "cpu_name",
+    "gpus",
+    "kernel_lines",
+    "look_at_machine",
+    "point_latest",
+    "spawn",
+    "venv_python",
+]
 
 PERIOD_S = 0.05
 TREE_MARK = "ASRBENCH_TREE"
@@ -70,6 +79,10 @@ class MacProcessTree(Pipes):
     def pids(self) -> list[int]:
         """Of the tree."""
         return psutil_trees.pids(self.pid)
+
+    def cpu_s_by_pid(self) -> dict[int, float]:
+        """Of the living processes of the tree."""
+        return psutil_trees.cpu_s_by_pid(self.pid)
 
     def kill(self) -> str | None:
         """The process group, every known descendant, and whoever carries the tree's mark."""

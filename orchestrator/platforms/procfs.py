@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -27,6 +32,24 @@ def tree_pids(root: int, proc: Path = Path("/proc")) -> list[int]:
             continue
         found.append(pid)
         waiting += children
+    return found
+
+
+def cpu_s_by_pid(pids: list[int], proc: Path = Path("/proc")) -> dict[int, float]:
+    """CPU seconds of each process and of the children that it has waited for.
+
+    What a child used whom nobody of the tree waits for (an orphan, SIGCHLD ignored) is lost when it
+    ends. Source: proc_pid_stat(5), fields 14 to 17.
+    """
+    second, found = os.sysconf("SC_CLK_TCK"), {}
+    for pid in pids:
+        try:
+            stat = (proc / str(pid) / "stat").read_bytes()
+        except OSError:  # ended while we looked
+            continue
+        fields = stat.rpartition(b")")[2].split()[11:15]  # a name may hold anything, also ")"
+        if len(fields) == 4 and all(field.isdigit() for field in fields):
+            found[pid] = sum(map(int, fields)) / second
     return found
 
 

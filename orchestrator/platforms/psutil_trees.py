@@ -37,6 +37,18 @@ def pids(root: int) -> list[int]:
         return []
 
 
+def cpu_s_by_pid(root: int) -> dict[int, float]:
+    """CPU seconds of the process and its living descendants; what has ended is lost."""
+    found: dict[int, float] = {}
+    for pid in pids(root):
+        try:
+            times = psutil.Process(pid).cpu_times()
+        except psutil.Error:  # ended while we looked
+            continue
+        found[pid] = times.user + times.system
+    return found if root in found else {}
+
+
 def processes_with(name: str, value: str) -> list[psutil.Process]:
     """Processes of this user that were started with this variable in their environment."""
     found = []

@@ -22,9 +22,20 @@ from collections.abc import Collection
 from pathlib import Path
 
 from orchestrator.platforms import psutil_trees
+from orchestrator.platforms.psutil_state import look as look_at_machine
 from orchestrator.platforms.sampling import Sampler
 from orchestrator.platforms.windows_job import Job, resume, suppress_error_dialogs
 from schemas.records import MemoryPeak
+
+__all__ = [
+    "cpu_name",
+    "gpus",
+    "kernel_lines",
+    "look_at_machine",
+    "point_latest",
+    "spawn",
+    "venv_python",
+]
 
 PERIOD_S = 0.25  # a look scans every process; each one's own peak is the kernel's counter
 KILL_WAIT_S = 5.0
@@ -161,6 +172,11 @@ class WindowsProcessTree:
     def pids(self) -> list[int]:
         """Of the tree."""
         return psutil_trees.pids(self.pid)
+
+    def cpu_s_by_pid(self) -> dict[int, float]:
+        """By the job's own counter, which misses nobody."""
+        used_s = self._job.cpu_s()
+        return {} if used_s is None else {self.pid: used_s}
 
     def dump_stack(self) -> None:
         """Windows has no signal that a hanging process would answer."""

@@ -1,7 +1,8 @@
 """The few calls of the Windows API that a Job Object needs, through ctypes.
 
 Structures use fixed-size types, so that their layout can be checked on every platform.
-Source: Microsoft's documentation of JOBOBJECT_EXTENDED_LIMIT_INFORMATION (class 9).
+Source: Microsoft's documentation of JOBOBJECT_BASIC_ACCOUNTING_INFORMATION (class 1) and
+JOBOBJECT_EXTENDED_LIMIT_INFORMATION (class 9).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ctypes
 import sys
 from typing import Any
 
+BASIC_ACCOUNTING_INFORMATION = 1
 EXTENDED_LIMIT_INFORMATION = 9
 LIMIT_JOB_MEMORY = 0x200
 KILL_ON_JOB_CLOSE = 0x2000
@@ -17,6 +19,21 @@ DIE_ON_UNHANDLED_EXCEPTION = 0x400
 # our own status, to tell "we killed it" from a crash
 KILLED_BY_US = 0x0A5B_0001
 NO_DIALOGS = 0x0001 | 0x0002 | 0x8000
+
+
+class BasicAccounting(ctypes.Structure):
+    """JOBOBJECT_BASIC_ACCOUNTING_INFORMATION, 48 bytes; times in units of 100 ns."""
+
+    _fields_ = (
+        ("TotalUserTime", ctypes.c_int64),
+        ("TotalKernelTime", ctypes.c_int64),
+        ("ThisPeriodTotalUserTime", ctypes.c_int64),
+        ("ThisPeriodTotalKernelTime", ctypes.c_int64),
+        ("TotalPageFaultCount", ctypes.c_uint32),
+        ("TotalProcesses", ctypes.c_uint32),
+        ("ActiveProcesses", ctypes.c_uint32),
+        ("TotalTerminatedProcesses", ctypes.c_uint32),
+    )
 
 
 class BasicLimits(ctypes.Structure):
@@ -116,6 +133,20 @@ if sys.platform == "win32":
                 )
             )
             return int(limits.PeakJobMemoryUsed)
+
+        def cpu_s(self) -> float | None:
+            """CPU time of all that ever ran in it; None if the system does not tell."""
+            if not self._handle:  # without one, the system would tell of our own job
+                return None
+            used = BasicAccounting()
+            done = self._api.QueryInformationJobObject(
+                self._handle,
+                BASIC_ACCOUNTING_INFORMATION,
+                ctypes.byref(used),
+                ctypes.sizeof(used),
+                None,
+            )
+            return (used.TotalUserTime + used.TotalKernelTime) * 1e-7 if done else None
 
         def terminate(self) -> None:
             """Kill everything in it; harmless when nothing is left."""
