@@ -4,6 +4,7 @@ spawn(command, environment, folder, memory_limit_bytes) → ProcessTree
 point_latest(link, target)            results/latest → the newest run
 kernel_lines(pids, since)             what the system's log says of these processes
 gpus()                                names of the GPUs that can be seen without a driver
+devices                               memory and energy of GPUs, a package of its own
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
+from orchestrator.platforms import devices
 from schemas.records import MemoryPeak
 
 if sys.platform == "win32":
@@ -45,6 +47,7 @@ __all__ = [
     "ByteStream",
     "ProcessTree",
     "cpu_name",
+    "devices",
     "gpus",
     "kernel_lines",
     "point_latest",
