@@ -47,6 +47,7 @@ MODEL_LIBRARIES = set(
 )
 ONLY_IN = {
     "jiwer": {"orchestrator.scoring"},
+    "pynvml": {"orchestrator.platforms.devices.nvml"},
     "whisper_normalizer": {"orchestrator.scoring"},
     "uv": {"orchestrator.environments.uv"},
     "soundfile": {"orchestrator.audio.decode"},

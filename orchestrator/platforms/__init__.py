@@ -5,6 +5,7 @@ point_latest(link, target)            results/latest → the newest run
 kernel_lines(pids, since)             what the system's log says of these processes
 look_at_machine()                     counters of the whole machine → MachineState
 gpus()                                names of the GPUs that can be seen without a driver
+devices                               memory and energy of GPUs, a package of its own
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
+from orchestrator.platforms import devices
 from orchestrator.platforms.machine_state import MachineState
 from schemas.records import MemoryPeak
 
@@ -51,6 +53,7 @@ __all__ = [
     "MachineState",
     "ProcessTree",
     "cpu_name",
+    "devices",
     "gpus",
     "kernel_lines",
     "look_at_machine",

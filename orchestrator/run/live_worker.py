@@ -12,6 +12,7 @@ from orchestrator.errors import AudioError
 from orchestrator.run.jobs import ModelJob
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
+from orchestrator.run.surroundings import Surroundings
 from orchestrator.run.tasks import Task
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import Model
@@ -39,6 +40,7 @@ class LiveWorker:
     ) -> None:
         self.tried = 0
         self._worker = worker
+        self._surroundings = Surroundings(worker)
         self._times = times
         self._job = job
         self._env = env
@@ -54,6 +56,7 @@ class LiveWorker:
         self._last = snippet.name
         attempt = self._empty(task)
         partials: list[str] = []
+        self._surroundings.begin()
 
         def on_partial(text: str) -> None:
             partials[:] = [text]
@@ -73,6 +76,7 @@ class LiveWorker:
         except WorkerFault as fault:
             said = (f"text before it ended: {partials[0]}",) if partials else ()
             return self._faulty(attempt, fault, said), fault.alive
+        measured = self._measured()
         notes = (*_notes(snippet, facts, self._job.model), *_clock_notes(result))
         if task.retry:
             notes += ("tried again alone, in a fresh worker: its time is without warm-up",)
@@ -83,9 +87,9 @@ class LiveWorker:
             "infer_s": result.infer_s,
             "audio_s": facts.samples / SAMPLE_RATE_HZ,
             "details": result.details,
-            "notes": notes,
+            "notes": notes + measured.pop("notes"),
         }
-        return attempt.model_copy(update=update | self._measured()), True
+        return attempt.model_copy(update=measured | update), True
 
     def ended_idle(self) -> WorkerEnded | None:
         """Whether it died, or spoke, although nothing was asked of it."""
@@ -105,6 +109,7 @@ class LiveWorker:
 
     def stop(self) -> WorkerEnded | None:
         """Ask it to end; what went wrong costs nothing, as every result is on disk."""
+        self._surroundings.close()
         complaint = self._worker.stop()
         if complaint is None:
             return None
@@ -119,7 +124,9 @@ class LiveWorker:
 
     def drop(self) -> str | None:
         """Kill it. Says which process cannot be killed."""
-        return self._worker.close()
+        left = self._worker.close()
+        self._surroundings.close()
+        return left
 
     def _empty(self, task: Task) -> Attempt:
         return Attempt(
@@ -139,18 +146,20 @@ class LiveWorker:
         )
 
     def _faulty(self, attempt: Attempt, fault: WorkerFault, notes: tuple[str, ...]) -> Attempt:
+        measured = self._measured()
         update: dict[str, Any] = {
             "outcome": fault.outcome,
             "error": fault.message,
-            "notes": notes,
+            "notes": notes + measured.pop("notes"),
             "crash": None if fault.alive else self._crash(fault, attempt.snippet),
         }
-        return attempt.model_copy(update=update | self._measured())
+        return attempt.model_copy(update=measured | update)
 
     def _measured(self) -> dict[str, Any]:
         return {
             "memory": self._worker.memory(),
             "attempt_memory": self._worker.attempt_memory(),
+            **self._surroundings.end(),
         }
 
     def _crash(self, fault: WorkerFault, snippet: str | None = None) -> Crash:

@@ -162,6 +162,10 @@ class Worker:
         """Of the process tree."""
         return self._channel.tree.pids()
 
+    def cpu_s_by_pid(self) -> dict[int, float]:
+        """See ProcessTree."""
+        return self._channel.tree.cpu_s_by_pid()
+
     def crash(self, fault: WorkerFault, lock_sha256: str, replay: str) -> Crash:
         """What is known of its end. Call before close()."""
         log_tail = self._channel.log_tail(CRASH_LOG_LINES)

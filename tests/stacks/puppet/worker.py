@@ -8,13 +8,19 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 BEHAVIOURS = [
     "silence", "say", "raise", "segfault", "abort", "exit", "sleep", "memory_error", "spin",
     "print", "number", "grandchild", "long", "generator", "dict", "nan", "flood", "sigkill",
     "allocate", "system_exit", "wire_noise", "nurse",
+    "not_first", "once",
 ]  # fmt: skip
+
+
+HEARD = []
 
 
 def load(checkpoint, device, on_load="nothing"):
@@ -29,6 +35,7 @@ def describe(model):
 
 def transcribe(model, audio):
     behaviour = BEHAVIOURS[round(float(audio[0]) * 100)]
+    HEARD.append(behaviour)
     if behaviour == "generator":
         return (text for text in ("one", "one two", "one two three"))
     return behave(behaviour, audio)
@@ -125,6 +132,23 @@ def _nurse(audio):
 
 def _long(audio):
     return "word " * 1_000_000
+
+
+def _not_first(audio):
+    """Dies of what it kept from the snippets before."""
+    if len(HEARD) > 1:
+        os.abort()
+    return "hello world"
+
+
+def _once(audio):
+    """Dies the first time under this controller, as a flaky driver might."""
+    marker = Path(tempfile.gettempdir()) / f"puppet-once-{os.getppid()}"
+    if marker.exists():
+        marker.unlink()
+        return "hello world"
+    marker.touch()
+    os.abort()
 
 
 def _flood(audio):

@@ -1,0 +1,59 @@
+"""What goes on around an attempt: device memory, energy, what else the machine was busy with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.interference import disturbances, worker_cpu_s
+from orchestrator.platforms import devices, look_at_machine
+from orchestrator.supervisor.worker import Worker
+
+# a compositor and a browser hold a few hundred MB; more is somebody who computes
+OTHERS_HOLD_BYTES = 1_000_000_000
+
+
+class Surroundings:
+    """Of one worker, from when its model is loaded: an open driver would speed loading up."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._devices = devices.DeviceSampler(worker.pids, devices.device_sources())
+        self._meter = devices.EnergyMeter(devices.energy_counters())
+        self.begin()
+
+    def begin(self) -> None:
+        """An attempt starts."""
+        self._devices.reset()
+        self._energy = self._meter.read()
+        self._cpu_s = self._worker.cpu_s_by_pid()
+        self._machine = look_at_machine()
+
+    def end(self) -> dict[str, Any]:
+        """Fields of the attempt's record, and notes on what could not be seen."""
+        machine = look_at_machine()
+        cpu_s = worker_cpu_s(self._cpu_s, self._worker.cpu_s_by_pid())
+        held = self._devices.peaks()
+        problems = (self._devices.problem(), self._meter.problem())
+        return {
+            "device_memory": held,
+            "energy": devices.between(self._energy, self._meter.read()),
+            "disturbed": (
+                *disturbances(self._machine, machine, cpu_s),
+                *self._other_clients({one.device for one in held}),
+            ),
+            "notes": tuple(filter(None, problems)),
+        }
+
+    def close(self) -> None:
+        """Let the drivers go."""
+        self._devices.close()
+        self._meter.close()
+
+    def _other_clients(self, used: set[str]) -> list[str]:
+        if not used:
+            return []
+        return [
+            f"{other.processes} other processes held {other.held_bytes / 1e6:.0f} MB of {device}"
+            for device, other in self._devices.others().items()
+            if device in used and other.held_bytes > OTHERS_HOLD_BYTES
+        ]

@@ -1,0 +1,169 @@
+"""Who is to blame, what a repeat and a warm-up are, what a crash leaves: through the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pytest
+from conftest import STACKS
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX way to die")
+
+
+@pytest.fixture
+def run(asrbench, puppet_env, tmp_path):
+    """Run the puppet; returns what the command did, its rows by behaviour, its journal's lines."""
+
+    def go(folder, *arguments):
+        results = tmp_path / "results"
+        done = asrbench(
+            "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", folder,
+            "--results", results, "--timeout", "2", *arguments,
+        )  # fmt: skip
+        assert "Traceback" not in done.err, done.err
+        latest = results / "latest"
+        with (latest / "results.csv").open(encoding="utf-8", newline="") as file:
+            rows = {row["Snippet"].partition("-")[2]: row for row in csv.DictReader(file)}
+        lines = (latest / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        return done, rows, [json.loads(line) for line in lines]
+
+    return go
+
+
+def tries(lines, name):
+    return [x for x in lines if x["kind"] == "attempt" and x["snippet"].endswith(f"-{name}")]
+
+
+@POSIX
+def test_suspects_are_tried_again_alone_and_blamed(run, clips):
+    done, rows, lines = run(clips("say", "segfault", "say", "not_first", "once", "dict"))
+    assert done.code == 1
+    assert {name: row["Blame"] for name, row in rows.items() if row["Blame"]} == {
+        "segfault": "this snippet kills the model",
+        "not_first": "only after others did it fail",
+        "once": "did not happen again",  # it was the first of a fresh worker
+    }
+    assert rows["segfault"]["Outcome"] == "crashed"
+    assert rows["not_first"]["Outcome"] == rows["once"]["Outcome"] == "ok"
+    assert [one["nth"] for one in tries(lines, "not_first")] == [3, 1]
+    assert "without warm-up" in rows["once"]["Notes"]
+    assert "3 attempts took its worker down" not in done.out  # four did: one of them twice
+    assert "4 attempts took its worker down" in done.out
+
+
+@POSIX
+def test_what_failed_in_a_fresh_worker_and_not_again_is_called_so(run, clips):
+    _, rows, _ = run(clips("once", "dict"), "--no-warm-up")
+    assert rows["once"]["Blame"] == "did not happen again"
+    assert rows["once"]["Outcome"] == "ok"
+
+
+@POSIX
+def test_without_retries_nobody_is_blamed(run, clips):
+    _, rows, lines = run(clips("segfault", "say"), "--retries", "0", "--no-warm-up")
+    assert rows["segfault"]["Blame"] == ""
+    assert len(tries(lines, "segfault")) == 1
+
+
+def test_each_snippet_is_measured_so_many_times(run, clips):
+    done, rows, lines = run(clips("say", "dict"), "--repeat", "3")
+    assert done.code == 0
+    assert [one["repeat"] for one in tries(lines, "say") if not one["warm_up"]] == [1, 2, 3]
+    times = sorted(one["time_s"] for one in tries(lines, "say") if not one["warm_up"])
+    assert float(rows["say"]["Time_Sec"]) == pytest.approx(times[1], abs=1e-6)
+    assert float(rows["say"]["Time_Sec_Min"]) == pytest.approx(times[0], abs=1e-6)
+    assert float(rows["say"]["Time_Sec_Max"]) == pytest.approx(times[2], abs=1e-6)
+    assert rows["say"]["Repeats"] == "3"
+    assert "repeats:3|warm-up:1" in done.out
+
+
+def test_repeats_that_are_missing_are_made_on_resume(run, clips, asrbench, tmp_path):
+    run(clips("say", "dict"), "--repeat", "2")
+    journal = tmp_path / "results" / "latest" / "journal.jsonl"
+    whole = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(whole[:-1]))
+    done = asrbench("orchestrate", "--resume", "latest", "--results", tmp_path / "results")
+    assert "puppet: 1 snippets to do" in done.out
+    assert done.code == 0
+
+
+def test_the_first_inference_of_a_worker_is_marked_and_left_out(run, clips):
+    _, rows, lines = run(clips("say", "dict"))
+    warm_ups = [one for one in lines if one["kind"] == "attempt" and one["warm_up"]]
+    assert len(warm_ups) == 1
+    assert [one["nth"] for one in tries(lines, "dict")] == [3]
+    measured = [one for one in tries(lines, "say") if not one["warm_up"]]
+    assert float(rows["say"]["Time_Sec"]) == pytest.approx(measured[0]["time_s"], abs=1e-6)
+
+
+@POSIX
+def test_a_snippet_that_dies_as_warm_up_costs_its_own_row(run, clips):
+    folder = clips("say", "dict")
+    clips("say", "dict", "segfault", seconds=0.2)  # the shortest
+    _, rows, _ = run(folder, "--retries", "0")
+    assert {name: row["Outcome"] for name, row in rows.items()} == {
+        "say": "ok",
+        "dict": "ok",
+        "segfault": "crashed",
+    }
+
+
+@POSIX
+def test_a_crash_leaves_a_capsule_and_can_be_replayed(run, clips, asrbench, tmp_path):
+    run(clips("say", "segfault"), "--retries", "0")
+    latest = tmp_path / "results" / "latest"
+    before = (latest / "journal.jsonl").read_bytes()
+    (file,) = (latest / "crashes").iterdir()
+    capsule = file.read_text(encoding="utf-8")
+    assert "SIGSEGV" in capsule
+    assert "in _segfault" in capsule
+    assert "sent: number" in capsule
+    command = next(line for line in capsule.splitlines() if line.startswith("again"))
+    done = asrbench(*command.split()[2:])
+    assert done.code == 1
+    assert "SIGSEGV" in done.out
+    assert (latest / "journal.jsonl").read_bytes() == before
+    fine = asrbench("replay", "latest", "puppet", "00-say", "--results", latest.parent, "--json")
+    assert fine.code == 0
+    assert fine.json()["ends"][0]["text"] == "hello world"
+
+
+@POSIX
+def test_a_hang_shows_where_it_hangs(run, clips, tmp_path):
+    run(clips("spin", seconds=0.1), "--retries", "0", "--no-warm-up")
+    (file,) = (tmp_path / "results" / "latest" / "crashes").iterdir()
+    assert "in _spin" in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nobody", "puppet"), "unknown run"),
+        (("latest", "pupet"), "did you mean 'puppet'?"),
+        (("latest", "puppet", "00-sya"), "did you mean '00-say'?"),
+    ],
+)
+def test_a_replay_of_what_is_not_there_says_so(run, clips, asrbench, tmp_path, arguments, words):
+    run(clips("say"))
+    done = asrbench("replay", *arguments, "--results", tmp_path / "results")
+    assert done.code == 2
+    assert words in done.err
+
+
+@pytest.mark.parametrize("size", ["12 apples", "-1GB", "1KB", "nan"])
+def test_a_memory_limit_must_be_a_size(asrbench, size):
+    done = asrbench("orchestrate", f"--memory-limit={size}")
+    assert done.code == 2
+    assert "--memory-limit" in done.err
+
+
+def test_over_the_memory_limit_is_out_of_memory_with_a_lower_bound(run, clips):
+    done, rows, _ = run(clips("say", "allocate", "dict"), "--memory-limit", "120MB")
+    assert done.code == 1
+    assert rows["allocate"]["Outcome"] == "out_of_memory"
+    assert rows["allocate"]["Blame"] == "this snippet kills the model"
+    assert "limit of 120 MB" in rows["allocate"]["Error"]
+    assert rows["allocate"]["Peak_RAM_Bound"] == "lower"
+    assert rows["say"]["Outcome"] == rows["dict"]["Outcome"] == "ok"
