@@ -7,6 +7,9 @@ Audio travels in the blob because packing it inside msgpack costs two to three t
 The magic and the CRC turn anything else on the pipe into a FramingError instead of a hang or a
 wrong text; lengths are capped before anything is allocated. Runs on Python 3.9 with msgpack.
 
+A header's values are counted before msgpack sees them: one byte can stand for an empty map, which
+takes seventy, and five for a list of a million, whose room some versions of msgpack take at once.
+
 The CRC is over the header and the last 4 KiB of the blob. Bytes that are lost or slipped in shift
 that tail. A pipe does not alter bytes in place, and only the controller can write to the pipe that
 carries blobs; a CRC over all of it would more than double the time that a frame takes.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any, Callable, Dict, Optional, Protocol, Tuple  # noqa: UP035
+from typing import Any, Callable, Dict, List, Optional, Protocol, Tuple  # noqa: UP035
 
 import msgpack
 
@@ -24,7 +27,14 @@ MAGIC = b"\xa5ASR"
 PREFIX = struct.Struct(">4sIII")
 MAX_HEADER_BYTES = 1 << 20
 MAX_BLOB_BYTES = 1 << 20
+MAX_VALUES = 10_000  # keys count too; a message has a few dozen, and its lists some hundred more
 TAIL_BYTES = 1 << 12
+
+# what follows a msgpack type byte from 0xc0 to 0xdf; all others hold their own length or value
+_SCALARS = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8}  # nil, booleans, floats: bytes
+_SCALARS.update({0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8})
+_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}  # bytes, texts: length's bytes
+_VALUES = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}  # lists, maps: values for each
 
 Header = Dict[str, Any]  # noqa: UP006
 Place = Callable[[Header, int], memoryview]
@@ -47,6 +57,8 @@ def encode_frame(header: Header, blob: memoryview | bytes = b"") -> bytes:
     packed: bytes = msgpack.packb(header, use_bin_type=True)
     if len(packed) > MAX_HEADER_BYTES:
         raise FramingError(f"header of {len(packed)} bytes is over {MAX_HEADER_BYTES}")
+    if len(packed) > MAX_VALUES:  # a shorter one has no room for so many
+        _check_values(packed)
     if len(blob) > MAX_BLOB_BYTES:
         raise FramingError(f"blob of {len(blob)} bytes is over {MAX_BLOB_BYTES}")
     crc = _crc(packed, blob)
@@ -84,11 +96,54 @@ def _crc(packed: memoryview | bytes, blob: memoryview | bytes) -> int:
     return zlib.crc32(blob[-TAIL_BYTES:], zlib.crc32(packed))
 
 
+def _check_values(packed: memoryview | bytes) -> None:
+    """FramingError if it announces too many values, or one of an extension type."""
+    at, waiting, allowed = 0, 1, MAX_VALUES - 1
+    while waiting and at < len(packed):
+        code = packed[at]
+        at, waiting = at + 1, waiting - 1
+        if 0xA0 <= code < 0xC0:
+            at += code - 0xA0
+        elif 0x80 <= code < 0xE0:  # else it is a small number
+            size, inside = _extent(code, packed, at)
+            at, waiting, allowed = at + size, waiting + inside, allowed - inside
+            if allowed < 0:
+                raise FramingError(f"header announces over {MAX_VALUES} values")
+
+
+def _extent(code: int, packed: memoryview | bytes, at: int) -> Tuple[int, int]:  # noqa: UP006
+    """How many bytes belong to the type byte before `at`, and how many values follow them."""
+    if code < 0xA0:
+        return 0, 2 * (code - 0x80) if code < 0x90 else code - 0x90
+    if code in _SCALARS:
+        return _SCALARS[code], 0
+    if code in _BYTES:
+        return _BYTES[code] + _number(packed, at, _BYTES[code]), 0
+    if code in _VALUES:
+        width, each = _VALUES[code]
+        return width, _number(packed, at, width) * each
+    raise FramingError(f"header has a value of msgpack type {code:#04x}, which no message uses")
+
+
+def _number(packed: memoryview | bytes, at: int, width: int) -> int:
+    return int.from_bytes(packed[at : at + width], "big")
+
+
+def _map(pairs: List[Tuple[str, Any]]) -> Header:  # noqa: UP006
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a map has the same key twice")
+    return found
+
+
 def _unpack(packed: memoryview) -> Header:
+    _check_values(packed)
     try:
-        header = msgpack.unpackb(packed, raw=False, strict_map_key=True)
+        header = msgpack.unpackb(packed, raw=False, strict_map_key=True, object_pairs_hook=_map)
     except (ValueError, msgpack.UnpackException) as error:
-        raise FramingError(f"header is not msgpack: {error}") from error
+        raise FramingError(
+            f"header is not msgpack: {str(error) or type(error).__name__}"
+        ) from error
     if not isinstance(header, dict):
         raise FramingError(f"header is a {type(header).__name__}, not a map")
     return header

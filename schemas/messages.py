@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Dict, List, Literal, Union  # noqa: UP035 (Pyt
 PROTOCOL = 1
 SAMPLE_RATE_HZ = 16_000
 MAX_TEXT_CHARS = 200_000  # two hours of fast speech is about 120,000 characters
+MAX_ENTRIES = 1_000  # of details and of path: settings of a model, folders of an env
 
 # typing's names and Union, because pydantic evaluates these annotations and so may a 3.9 worker
 Scalar = Union[str, int, float, bool, None]

@@ -112,6 +112,8 @@ BROKEN = [
     ("send(m.Imported(0.1), kind='strange')", "protocol_error", "strange"),
     ("send(m.Load(None, 'cpu'))", "protocol_error", "'load'"),
     ("raw(framing.encode_frame({}))", "protocol_error", "kind"),
+    ("raw(framing.encode_frame(asdict(m.Imported(0.1)), b'xyz') + b'xyz'); time.sleep(600)",
+     "protocol_error", "a blob of 3 bytes"),
     ("send(m.Imported(float('nan')))", "protocol_error", "imported.import_s"),
     ("print('Loading model, please wait', flush=True); time.sleep(600)", "protocol_error",
      "expected a frame"),

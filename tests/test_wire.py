@@ -139,10 +139,14 @@ def test_a_header_that_is_no_map_is_an_error(header):
         b"\x81\xa4kind" + b"\x91" * 5_000 + b"\xc0",  # lists in lists
         b"\x81\xa4kind" + b"\x81\xa1k" * 200_000 + b"\xc0",  # maps in maps
         b"\x81\xa4kind\xd6\xff" + b"\xff" * 4 + b"\xd4\xff\x00",  # a broken timestamp
+        b"\x81\xa4kind\xd4\x05x",  # an extension type
+        b"\x82\xa4kind\xa4load\xa4kind\xa5audio",  # the same key twice
     ],
 )
 def test_a_header_that_is_no_msgpack_is_an_error(packed):
-    with pytest.raises(FramingError, match="not msgpack"):
+    with pytest.raises(
+        FramingError, match=r"^header (is not msgpack: .|announces over|has a value)"
+    ):
         read_all(frame_of(packed))
 
 
@@ -231,59 +235,6 @@ def test_no_message_is_forgotten_here():
     sent = {type(message) for message in REQUESTS + REPLIES}
     assert sent == set(typing.get_args(messages.Request)) | set(typing.get_args(messages.Reply))
     assert set(messages.REQUESTS.values()) == set(typing.get_args(messages.Request))
-
-
-TRANSCRIPT = asdict(messages.Transcript("a", "hello", 8_000, 0.5, {"beams": 5}))
-TOO_LONG = "x" * (messages.MAX_TEXT_CHARS + 1)
-
-
-def test_the_reply_that_the_broken_ones_are_made_of_is_sound():
-    assert validated(TRANSCRIPT).text == "hello"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"kind": "transcripts"},
-        {"kind": "load"},  # a request
-        {"kind": None},
-        {"kind": ["transcript"]},
-        {"extra": 1},
-        {b"extra": 1},
-        {"text": TOO_LONG},
-        {"text": None},
-        {"text": 5},
-        {"text": ["hello"]},
-        {"text": b"\xff"},
-        {"samples": 0.5},
-        {"samples": "many"},
-        {"samples": "16000"},
-        {"samples": True},
-        {"text": b"hello"},
-        {"samples": None},
-        {"infer_s": float("nan")},
-        {"infer_s": float("inf")},
-        {"infer_s": "soon"},
-        {"details": None},
-        {"details": []},
-        {"details": {"confidence": float("nan")}},
-        {"details": {"nested": {"a": 1}}},
-        {"details": {"list": [1]}},
-        {"details": {"log": TOO_LONG}},
-        {"details": {TOO_LONG: 1}},
-        {"details": {1: 1}},
-    ],
-    ids=lambda change: str(change)[:40],
-)
-def test_a_reply_that_does_not_fit_is_refused(change):
-    with pytest.raises(ValueError):
-        validated(TRANSCRIPT | change)
-
-
-@pytest.mark.parametrize("field", ["kind", "snippet", "text", "samples", "infer_s"])
-def test_a_reply_that_lacks_a_field_is_refused(field):
-    with pytest.raises(ValueError):
-        validated({key: TRANSCRIPT[key] for key in TRANSCRIPT if key != field})
 
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply.kind)
