@@ -55,6 +55,7 @@ class LinuxProcessTree(Pipes):
         self._cgroup = cgroups.make_cgroup(memory_limit_bytes)
         _kill_abandoned()
         _guard(self._cgroup)
+        self._left: str | None = None
         self._mark = f"{_owner()}{uuid.uuid4().hex}"
         try:
             super().__init__(command, environment | {TREE_MARK: self._mark}, folder)
@@ -112,12 +113,13 @@ class LinuxProcessTree(Pipes):
         self.kill_group()
         guardian.kill_marked(lambda mark: mark == self._mark)
         if self.wait(KILL_WAIT_S) is None:
-            return f"process {self.pid} is in state {procfs.state(self.pid)} and cannot be killed"
-        return None
+            state = procfs.state(self.pid)
+            self._left = f"process {self.pid} is in state {state} and cannot be killed"
+        return self._left
 
     def close(self) -> str | None:
         """Kill what is left and give everything back."""
-        left = self.kill()
+        left = self._left or self.kill()  # once is enough to wait for what never ends
         self._memory.close()
         if self._cgroup:
             self._cgroup.close()

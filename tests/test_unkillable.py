@@ -1,0 +1,119 @@
+"""A worker that SIGKILL does not end, as one that hangs in a GPU driver: given up, not waited for.
+
+The freezer of cgroup v1 makes real ones: a frozen process gets its signal only when it is thawed.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, runs
+from trees import LIMIT_S, until
+
+from orchestrator import platforms
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+STACK = """
+[project]
+name = "{name}"
+version = "0"
+requires-python = ">=3.10,<3.15"
+dependencies = ["msgpack", "numpy"]
+[tool.asrbench]
+worker = "worker.py"
+accelerators = ["cpu"]
+[tool.asrbench.models.{name}-a]
+[tool.asrbench.models.{name}-b]
+"""
+FREEZES = """
+import os
+from pathlib import Path
+ICE = Path({ice!r})
+def load(checkpoint, device):
+    return None
+def transcribe(model, audio):
+    (ICE / "cgroup.procs").write_text(str(os.getpid()))
+    (ICE / "freezer.state").write_text("FROZEN")
+"""
+SPEAKS = """
+def load(checkpoint, device):
+    return None
+def transcribe(model, audio):
+    return "hello world"
+"""
+# the accelerator is only a name here: what freezes is a process
+WRAPPER = """
+import sys
+from orchestrator.run import turn
+turn.choose_accelerator = lambda stack: "cpu" if stack.name == "speaks" else "cuda"
+from orchestrator.cli import main
+sys.argv[0] = "asrbench"
+main()
+"""
+
+
+@pytest.fixture
+def ice():
+    """A freezer; what is left in it is thawed and killed."""
+    folder = FREEZER / f"asrbench-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no freezer of cgroup v1 to make an unkillable process with: {error}")
+    yield folder
+    pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    (folder / "freezer.state").write_text("THAWED")
+    until(lambda: not (folder / "cgroup.procs").read_text())
+    folder.rmdir()
+
+
+def test_what_cannot_be_killed_is_named_and_left(ice, tmp_path):
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    tree = platforms.spawn(command, dict(os.environ), tmp_path)
+    (ice / "cgroup.procs").write_text(str(tree.pid))
+    (ice / "freezer.state").write_text("FROZEN")
+    until(lambda: (ice / "freezer.state").read_text().strip() == "FROZEN")
+    left = tree.close()
+    assert runs(tree.pid)
+    assert f"process {tree.pid} is in state D and cannot be killed" in left
+    os.kill(tree.pid, signal.SIGKILL)
+    (ice / "freezer.state").write_text("THAWED")
+    assert tree.wait(LIMIT_S) == -signal.SIGKILL
+
+
+def test_its_device_is_quarantined_and_the_cpu_goes_on(ice, environment, clips, tmp_path):
+    for name, worker in (("freezes", FREEZES.format(ice=str(ice))), ("speaks", SPEAKS)):
+        stack = tmp_path / "stacks" / name
+        stack.mkdir(parents=True)
+        (stack / "pyproject.toml").write_text(STACK.format(name=name), encoding="utf-8")
+        (stack / "worker.py").write_text(worker, encoding="utf-8")
+    results = tmp_path / "r"
+    done = subprocess.run(
+        [sys.executable, "-c", WRAPPER, "orchestrate", "--stacks", tmp_path / "stacks",
+         "--models", "freezes-a,freezes-b,speaks-a", "--snippets",
+         clips("say", "dict", seconds=0.1),
+         "--results", results, "--timeout", "1", "--no-warm-up"],
+        cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    with (results / "latest" / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    outcomes = [(row["Model"], row["Outcome"], row["Phase"]) for row in rows]
+    assert outcomes == [
+        ("freezes-a", "timed_out", "transcribe"),
+        ("freezes-a", "failed", "spawn"),
+        ("freezes-b", "failed", "spawn"),
+        ("freezes-b", "failed", "spawn"),
+        ("speaks-a", "ok", "transcribe"),
+        ("speaks-a", "ok", "transcribe"),
+    ]
+    assert "cuda is not used any more in this run: freezes-a: process" in rows[2]["Error"]
+    assert "cannot be killed" in rows[2]["Error"]
