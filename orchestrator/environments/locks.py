@@ -49,6 +49,7 @@ def use_env(env: Env, say: Say) -> Iterator[None]:
         file = _folder() / f"{name}.use-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         lock = filelock.FileLock(file)
         with hold_env(name, say):
+            _users(name)  # removes what killed runs left
             lock.acquire(timeout=0)
     except OSError as error:  # a home that only an administrator may write
         say(f"{name}: used without a lock, as {paths.envs_home()} says: {error.strerror}")
@@ -65,17 +66,24 @@ def use_env(env: Env, say: Say) -> Iterator[None]:
 
 def refuse_if_used(name: str) -> None:
     """Raises EnvError naming a process that uses the env. Call while holding it."""
+    users = _users(name)
+    if users:
+        raise EnvError(f"{name} is in use by a run (process {users[0]}); wait for it or stop it")
+
+
+def _users(name: str) -> list[str]:
+    """Processes that use the env. Locks of dead ones are removed."""
+    found = []
     for file in _folder().glob(f"{name}.use-*"):
         lock = filelock.FileLock(file)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            process = file.name.rpartition(".use-")[2].partition("-")[0]
-            raise EnvError(
-                f"{name} is in use by a run (process {process}); wait for it or stop it"
-            ) from None
+            found.append(file.name.rpartition(".use-")[2].partition("-")[0])
+            continue
         lock.release()
-        file.unlink(missing_ok=True)  # its holder died
+        file.unlink(missing_ok=True)
+    return found
 
 
 def _folder() -> Path:

@@ -53,8 +53,8 @@ class LinuxProcessTree(Pipes):
         memory_limit_bytes: int | None = None,
     ) -> None:
         self._cgroup = cgroups.make_cgroup(memory_limit_bytes)
-        _kill_abandoned()
         _guard(self._cgroup)
+        _kill_abandoned()
         self._left: str | None = None
         self._mark = f"{_owner()}{uuid.uuid4().hex}"
         try:

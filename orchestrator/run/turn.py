@@ -210,13 +210,13 @@ class _Turn:
                 command = replay_command(self._recorder.folder, self._name, None)
                 crash = worker.crash(fault, env.lock_sha256, command)
             self._quarantine(worker.close(), env.accelerator)
+        message = fault.message
         if phase == "spawn":  # no model is to blame before the host's hello
-            hint = f"\nIs its env broken? asrbench env rebuild {self._job.stack.name}"
-            raise GivenUp(fault.outcome, phase, fault.message + hint, crash) from fault
+            message += f"\nIs its env broken? asrbench env rebuild {self._job.stack.name}"
         if fault.outcome != "crashed":
-            raise GivenUp(fault.outcome, phase, fault.message, crash) from fault
+            raise GivenUp(fault.outcome, phase, message, crash) from fault
         if self._crashes >= self._options.max_crashes:
-            raise self._given_up(fault.outcome, phase, fault.message, crash) from fault
+            raise self._given_up(fault.outcome, phase, message, crash) from fault
 
     def _given_up(
         self, outcome: Outcome, phase: Phase, last: str, crash: Crash | None = None
