@@ -7,8 +7,9 @@ Audio travels in the blob because packing it inside msgpack costs two to three t
 The magic and the CRC turn anything else on the pipe into a FramingError instead of a hang or a
 wrong text; lengths are capped before anything is allocated. Runs on Python 3.9 with msgpack.
 
-A header's values are counted before msgpack sees them: one byte can stand for an empty map, which
-takes seventy, and five for a list of a million, whose room some versions of msgpack take at once.
+The values of all but short headers are counted before msgpack sees them: one byte can stand for an
+empty map, which takes seventy, and five for a list of a million, whose room some versions of
+msgpack take at once.
 
 The CRC is over the header and the last 4 KiB of the blob. Bytes that are lost or slipped in shift
 that tail. A pipe does not alter bytes in place, and only the controller can write to the pipe that
@@ -27,13 +28,16 @@ MAGIC = b"\xa5ASR"
 PREFIX = struct.Struct(">4sIII")
 MAX_HEADER_BYTES = 1 << 20
 MAX_BLOB_BYTES = 1 << 20
+UNCOUNTED_BYTES = 512  # a header of this size can ask for 1 MiB at most, so counting can wait
 MAX_VALUES = 10_000  # keys count too; a message has a few dozen, and its lists some hundred more
 TAIL_BYTES = 1 << 12
 
 # what follows a msgpack type byte from 0xc0 to 0xdf; all others hold their own length or value
-_SCALARS = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8}  # nil, booleans, floats: bytes
-_SCALARS.update({0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8})
+_FIXED = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8}  # nil, booleans, floats: bytes
+_FIXED.update({0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8})  # integers
+_FIXED.update({0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17})  # extensions, with their type
 _BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}  # bytes, texts: length's bytes
+_EXTENSIONS = {0xC7: 1, 0xC8: 2, 0xC9: 4}  # the same, and a type
 _VALUES = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}  # lists, maps: values for each
 
 Header = Dict[str, Any]  # noqa: UP006
@@ -97,7 +101,7 @@ def _crc(packed: memoryview | bytes, blob: memoryview | bytes) -> int:
 
 
 def _check_values(packed: memoryview | bytes) -> None:
-    """FramingError if it announces too many values, or one of an extension type."""
+    """FramingError if it announces too many."""
     at, waiting, allowed = 0, 1, MAX_VALUES - 1
     while waiting and at < len(packed):
         code = packed[at]
@@ -115,14 +119,16 @@ def _extent(code: int, packed: memoryview | bytes, at: int) -> Tuple[int, int]: 
     """How many bytes belong to the type byte before `at`, and how many values follow them."""
     if code < 0xA0:
         return 0, 2 * (code - 0x80) if code < 0x90 else code - 0x90
-    if code in _SCALARS:
-        return _SCALARS[code], 0
+    if code in _FIXED:
+        return _FIXED[code], 0
     if code in _BYTES:
         return _BYTES[code] + _number(packed, at, _BYTES[code]), 0
+    if code in _EXTENSIONS:
+        return _EXTENSIONS[code] + _number(packed, at, _EXTENSIONS[code]) + 1, 0
     if code in _VALUES:
         width, each = _VALUES[code]
         return width, _number(packed, at, width) * each
-    raise FramingError(f"header has a value of msgpack type {code:#04x}, which no message uses")
+    return 0, 0  # 0xc1 is in use for nothing; msgpack will say so
 
 
 def _number(packed: memoryview | bytes, at: int, width: int) -> int:
@@ -137,7 +143,8 @@ def _map(pairs: List[Tuple[str, Any]]) -> Header:  # noqa: UP006
 
 
 def _unpack(packed: memoryview) -> Header:
-    _check_values(packed)
+    if len(packed) > UNCOUNTED_BYTES:
+        _check_values(packed)
     try:
         header = msgpack.unpackb(packed, raw=False, strict_map_key=True, object_pairs_hook=_map)
     except (ValueError, msgpack.UnpackException) as error:

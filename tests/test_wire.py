@@ -139,14 +139,11 @@ def test_a_header_that_is_no_map_is_an_error(header):
         b"\x81\xa4kind" + b"\x91" * 5_000 + b"\xc0",  # lists in lists
         b"\x81\xa4kind" + b"\x81\xa1k" * 200_000 + b"\xc0",  # maps in maps
         b"\x81\xa4kind\xd6\xff" + b"\xff" * 4 + b"\xd4\xff\x00",  # a broken timestamp
-        b"\x81\xa4kind\xd4\x05x",  # an extension type
         b"\x82\xa4kind\xa4load\xa4kind\xa5audio",  # the same key twice
     ],
 )
 def test_a_header_that_is_no_msgpack_is_an_error(packed):
-    with pytest.raises(
-        FramingError, match=r"^header (is not msgpack: .|announces over|has a value)"
-    ):
+    with pytest.raises(FramingError, match=r"^header (is not msgpack: .|announces over)"):
         read_all(frame_of(packed))
 
 
