@@ -13,10 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from orchestrator import paths
 from orchestrator.errors import StackError, unknown_name
+from schemas.framing import FramingError, encode_frame
 
 Accelerator = Literal["cpu", "cuda", "rocm", "directml", "vulkan", "mps"]
 # names become file names and command-line words
@@ -31,11 +39,23 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _sendable(options: dict[str, Any]) -> dict[str, Any]:
+    """What a worker can be told: no dates, no integers over 64 bit."""
+    try:
+        encode_frame({"options": options})
+    except (TypeError, ValueError, OverflowError, FramingError) as error:
+        raise ValueError(f"cannot be sent to a worker: {error}") from error
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_sendable)]
+
+
 class _Model(_Strict):
     checkpoint: Annotated[str, StringConstraints(pattern=_CHECKPOINT)] | None = None
     revision: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")] | None = None
-    options: dict[str, Any] = {}
-    transcribe_options: dict[str, Any] = {}
+    options: Options = {}
+    transcribe_options: Options = {}
     languages: list[str] = []
     licence: str | None = None
 

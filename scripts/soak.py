@@ -32,6 +32,8 @@ import numpy as np
 import psutil
 import soundfile
 
+assert sys.platform not in ("win32", "darwin"), "reads /proc"
+
 ROOT = Path(__file__).resolve().parent.parent
 STACKS = ROOT / "tests" / "stacks"
 MARK = b"ASRBENCH_TREE="
@@ -142,9 +144,10 @@ def one_round(
     results = folder / f"round-{tally.rounds}"
     limit = time.monotonic() + ROUND_LIMIT_S
     command = new_run(clips, results)
-    highest = [0, 0]
+    highest, controllers = [0, 0], list[int]()
     while True:
         controller = start(command, environment)
+        controllers.append(controller.pid)
         died = disturb(controller, chance, tally, highest, limit)
         expect_no_orphans(controller.pid)
         if not died:
@@ -161,7 +164,7 @@ def one_round(
     tally.resident_bytes.append(highest[0])
     tally.descriptors.append(highest[1])
     limit = time.monotonic() + ORPHANS_END_S  # the last guardian may still be at work
-    while left := sorted(map(str, files_left(folder))):
+    while left := sorted(map(str, files_left(folder, controllers))):
         if time.monotonic() > limit:
             raise Failed(f"files were left: {left}")
         time.sleep(0.02)
@@ -239,12 +242,14 @@ def marked(controller: int) -> Iterator[int]:
                 yield int(folder.name)
 
 
-def files_left(folder: Path) -> Iterator[Path]:
-    """Temporary files and locks, and cgroups."""
+def files_left(folder: Path, controllers: list[int]) -> Iterator[Path]:
+    """Temporary files and locks, and these controllers' cgroups."""
     yield from (folder / "tmp").iterdir()
     yield from (folder / "home" / "envs").glob("**/*.use-*")
     yield from (folder / "home" / "envs").glob(".new-*")
-    yield from Path("/sys/fs/cgroup").glob("**/asrbench-[0-9]*")
+    for cgroup in Path("/sys/fs/cgroup").glob("**/asrbench-[0-9]*"):
+        if int(cgroup.name.split("-")[1]) in controllers:
+            yield cgroup
 
 
 def new_run(clips: Path, results: Path) -> list[str]:

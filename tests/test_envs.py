@@ -254,6 +254,10 @@ def test_an_option_that_the_worker_does_not_take_is_named(env, make_stack):
         ({'"worker.py"': '"elsewhere.py"'}, "there is no"),
         ({'requires-python = ">=3.10"': ""}, "project.requires-python is missing"),
         ({"models.mine-model": 'models."../evil"'}, "tool.asrbench.models"),
+        (
+            {"models.mine-model]": "models.mine-model]\noptions = { day = 2026-01-31 }"},
+            "cannot be sent to a worker",
+        ),
         ({"models.mine-model": "models.pocketsphinx"}, "model 'pocketsphinx' is in two stacks"),
     ],
 )

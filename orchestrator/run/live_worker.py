@@ -56,6 +56,7 @@ class LiveWorker:
         self._last = snippet.name
         attempt = self._empty(task)
         partials: list[str] = []
+        worker.begin_memory_window()
         self._surroundings.begin()
 
         def on_partial(text: str) -> None:

@@ -32,7 +32,7 @@ EXIT_AFTER_EOF_S = 2.0
 SLICE_S = 0.2  # on Windows a longer wait would not notice Ctrl-C
 THREADS_END_S = 1.0
 STACK_S = 1.0  # for a hanging worker to print where it hangs
-MAX_PENDING = 64
+MAX_PENDING = 16
 PENDING_S = 0.001
 MAX_SHOWN_CHARS = 80
 

@@ -121,7 +121,6 @@ class Worker:
         An AudioError of the blocks is passed on after the worker was told to forget the snippet.
         """
         deadline = time.monotonic() + timeout_s
-        self._channel.tree.begin_memory_window()
         self._channel.send(messages.Transcribe(snippet, samples_hint), deadline)
         sent, handed_over_at = self._send_audio(snippet, blocks, deadline)
         while True:
@@ -154,8 +153,12 @@ class Worker:
         """Peak of the process tree since the spawn."""
         return self._channel.tree.memory()
 
+    def begin_memory_window(self) -> None:
+        """An attempt starts whose own peak is wanted."""
+        self._channel.tree.begin_memory_window()
+
     def attempt_memory(self) -> MemoryPeak | None:
-        """Peak of the process tree since the last transcribe() began."""
+        """Peak of the process tree since the last begin_memory_window()."""
         return self._channel.tree.memory_window()
 
     def pids(self) -> list[int]:
