@@ -91,6 +91,7 @@ class MemoryPeak(_Record):
     resident_bytes: int | None = None  # highest sampled sum of resident memory over the tree
     anon_bytes: int | None = None  # highest sampled anonymous and shared memory
     file_bytes: int | None = None  # highest sampled file-backed memory
+    commit_bytes: int | None = None  # Windows: the job's own counter; no mapped files, not RAM
 
 
 class DeviceMemory(_Record):

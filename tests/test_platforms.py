@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,7 +15,6 @@ from conftest import runs
 from trees import ALLOCATE, LIMIT_S, line_of, until
 
 from orchestrator import platforms
-from orchestrator.platforms import windows_job
 from orchestrator.platforms.sampling import Sample, Sampler
 from orchestrator.supervisor.exits import describe_exit
 
@@ -153,38 +151,17 @@ def test_twenty_trees_leave_no_file_descriptor_thread_or_cgroup(cgroup_or_not, s
     assert before[2] == []
 
 
-def test_structures_of_windows_have_their_documented_size():
-    if ctypes.sizeof(ctypes.c_void_p) != 8:
-        pytest.skip("64-bit only")
-    assert ctypes.sizeof(windows_job.BasicLimits) == 64
-    assert ctypes.sizeof(windows_job.ExtendedLimits) == 144
-    assert ctypes.sizeof(windows_job.BasicAccounting) == 48
-    assert windows_job.BasicLimits.LimitFlags.offset == 16
-    assert windows_job.ExtendedLimits.JobMemoryLimit.offset == 120
-
-
-def test_flags_of_windows_have_their_documented_values():
-    assert windows_job.BASIC_ACCOUNTING_INFORMATION == 1
-    assert windows_job.EXTENDED_LIMIT_INFORMATION == 9
-    assert windows_job.KILL_ON_JOB_CLOSE == 0x00002000
-    assert windows_job.DIE_ON_UNHANDLED_EXCEPTION == 0x00000400
-    assert windows_job.NO_DIALOGS == 0x8003
-
-
 @pytest.mark.parametrize(
     ("status", "words"),
     [
         (0, "exited with status 0"),
         (7, "exited with status 7"),
-        (0xC0000005, "ended with 0xc0000005 (access violation"),
-        (0xC0000135, "a DLL is missing"),
         (0xC00001A5, "ended with 0xc00001a5"),
-        (-1073741819, "ended with 0xc0000005 (access violation"),
         (-1000, "killed by signal 1000"),
     ],
 )
 def test_an_exit_status_is_said_in_words(status, words):
-    assert words in describe_exit(status)
+    assert describe_exit(status) == words
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import psutil
 
 from orchestrator.platforms.sampling import Sample
 
 
 def look(root: int) -> Sample | None:
-    """Resident memory of the process and its descendants; pages that they share count twice.
+    """Resident memory of the process and its descendants; pages that they share count twice."""
+    return look_at(pids(root))
 
-    On Windows psutil also knows each process's own peak, kept by the kernel.
-    """
-    try:
-        parent = psutil.Process(root)
-        processes = [parent, *parent.children(recursive=True)]
-    except psutil.Error:
-        return None
+
+def look_at(pids: Iterable[int]) -> Sample | None:
+    """The same of these processes. On Windows psutil also knows each one's own peak."""
     resident, high_water = 0, {}
-    for process in processes:
+    for pid in pids:
         try:
-            memory = process.memory_info()
+            memory = psutil.Process(pid).memory_info()
         except psutil.Error:  # ended while we looked
             continue
         resident += memory.rss
-        high_water[process.pid] = getattr(memory, "peak_wset", memory.rss)
+        high_water[pid] = _peak(memory)
     return Sample(resident, None, None, high_water) if high_water else None
 
 
@@ -59,3 +59,12 @@ def processes_with(name: str, value: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):  # another user's, or ended while we looked
             continue
     return found
+
+
+def _peak(memory: Any) -> int:
+    """The kernel's counter, where there is one. psutil 8 warns of the older name."""
+    for name in ("peak_rss", "peak_wset"):
+        peak: int | None = getattr(memory, name, None)
+        if peak is not None:
+            return peak
+    return int(memory.rss)

@@ -1,172 +1,161 @@
-"""The few calls of the Windows API that a Job Object needs, through ctypes.
+"""A Job Object: the kernel's own list of a process and all that it starts, which dies as one.
 
-Structures use fixed-size types, so that their layout can be checked on every platform.
-Source: Microsoft's documentation of JOBOBJECT_BASIC_ACCOUNTING_INFORMATION (class 1) and
-JOBOBJECT_EXTENDED_LIMIT_INFORMATION (class 9).
+api, everywhere: what windows_api.load() gives, or what stands in for it in a test.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
-BASIC_ACCOUNTING_INFORMATION = 1
-EXTENDED_LIMIT_INFORMATION = 9
-LIMIT_JOB_MEMORY = 0x200
-KILL_ON_JOB_CLOSE = 0x2000
-DIE_ON_UNHANDLED_EXCEPTION = 0x400
+from orchestrator.platforms import windows_api
+
 # our own status, to tell "we killed it" from a crash
 KILLED_BY_US = 0x0A5B_0001
-NO_DIALOGS = 0x0001 | 0x0002 | 0x8000
+# what the C runtime's abort() ends with where a handler for SIGABRT is set, as faulthandler does
+ABORT_STATUS: int | None = 3 if sys.platform == "win32" else None
 
 
-class BasicAccounting(ctypes.Structure):
-    """JOBOBJECT_BASIC_ACCOUNTING_INFORMATION, 48 bytes; times in units of 100 ns."""
+class Job:
+    """A job whose processes die with its handle, so also with the controller, however it dies."""
 
-    _fields_ = (
-        ("TotalUserTime", ctypes.c_int64),
-        ("TotalKernelTime", ctypes.c_int64),
-        ("ThisPeriodTotalUserTime", ctypes.c_int64),
-        ("ThisPeriodTotalKernelTime", ctypes.c_int64),
-        ("TotalPageFaultCount", ctypes.c_uint32),
-        ("TotalProcesses", ctypes.c_uint32),
-        ("ActiveProcesses", ctypes.c_uint32),
-        ("TotalTerminatedProcesses", ctypes.c_uint32),
-    )
+    def __init__(self, api: Any, memory_limit_bytes: int | None = None) -> None:
+        self._api = api
+        self._port: int | None = None
+        self._refused: set[int] = set()
+        self._handle: int | None = api.CreateJobObjectW(None, None)
+        self._check(self._handle)
+        try:
+            self._set_limits(memory_limit_bytes)
+        except BaseException:
+            self.close()
+            raise
 
+    def assign(self, process_handle: int) -> None:
+        """Put a suspended process in. What it starts will be in it as well."""
+        self._check(self._api.AssignProcessToJobObject(self._handle, process_handle))
 
-class BasicLimits(ctypes.Structure):
-    """JOBOBJECT_BASIC_LIMIT_INFORMATION, 64 bytes on 64-bit Windows."""
+    def peak_commit_bytes(self) -> int | None:
+        """Highest committed memory of the job, by the kernel's counter; None if it does not tell.
 
-    _fields_ = (
-        ("PerProcessUserTimeLimit", ctypes.c_int64),
-        ("PerJobUserTimeLimit", ctypes.c_int64),
-        ("LimitFlags", ctypes.c_uint32),
-        ("MinimumWorkingSetSize", ctypes.c_size_t),
-        ("MaximumWorkingSetSize", ctypes.c_size_t),
-        ("ActiveProcessLimit", ctypes.c_uint32),
-        ("Affinity", ctypes.c_size_t),
-        ("PriorityClass", ctypes.c_uint32),
-        ("SchedulingClass", ctypes.c_uint32),
-    )
+        Not RAM: files that are mapped are not in it, and memory that was never touched is.
+        """
+        limits = windows_api.ExtendedLimits()
+        if not self._query(windows_api.EXTENDED_LIMIT_INFORMATION, limits):
+            return None
+        return int(limits.PeakJobMemoryUsed)
 
+    def refused_pids(self) -> set[int]:
+        """Processes that were refused memory because of the job's limit."""
+        message, key, pid = ctypes.c_uint32(), ctypes.c_size_t(), ctypes.c_void_p()
+        while self._port and self._api.GetQueuedCompletionStatus(
+            self._port, ctypes.byref(message), ctypes.byref(key), ctypes.byref(pid), 0
+        ):
+            if message.value == windows_api.MSG_JOB_MEMORY_LIMIT:
+                self._refused.add(pid.value or 0)
+        return self._refused
 
-class ExtendedLimits(ctypes.Structure):
-    """JOBOBJECT_EXTENDED_LIMIT_INFORMATION, 144 bytes on 64-bit Windows."""
+    def cpu_s(self) -> float | None:
+        """CPU time of all that ever ran in it; None if the system does not tell."""
+        used = self._accounting()
+        return None if used is None else (used.TotalUserTime + used.TotalKernelTime) * 1e-7
 
-    _fields_ = (
-        ("BasicLimitInformation", BasicLimits),
-        ("IoInfo", ctypes.c_uint64 * 6),
-        ("ProcessMemoryLimit", ctypes.c_size_t),
-        ("JobMemoryLimit", ctypes.c_size_t),
-        ("PeakProcessMemoryUsed", ctypes.c_size_t),
-        ("PeakJobMemoryUsed", ctypes.c_size_t),
-    )
+    def active(self) -> int:
+        """How many processes live in it."""
+        used = self._accounting()
+        return 0 if used is None else int(used.ActiveProcesses)
 
+    def pids(self) -> list[int]:
+        """The processes that live in it, also those whose parents are gone."""
+        found = windows_api.ProcessIds()
+        # the call fails where there are more than fit, and has filled the list nevertheless
+        self._query(windows_api.BASIC_PROCESS_ID_LIST, found)
+        return list(found.ProcessIdList[: found.NumberOfProcessIdsInList])
 
-if sys.platform == "win32":
+    def terminate(self) -> None:
+        """Kill everything in it; harmless when nothing is left."""
+        if self._handle:
+            self._api.TerminateJobObject(self._handle, KILLED_BY_US)
 
-    def _kernel32() -> Any:
-        library = ctypes.WinDLL("kernel32", use_last_error=True)
-        handle = ctypes.c_void_p
-        library.CreateJobObjectW.argtypes = (ctypes.c_void_p, ctypes.c_wchar_p)
-        library.CreateJobObjectW.restype = handle
-        library.SetInformationJobObject.argtypes = (
-            handle,
-            ctypes.c_int,
-            ctypes.c_void_p,
-            ctypes.c_uint32,
+    def close(self) -> None:
+        """Give the handles back; what still lives in it dies."""
+        for handle in (self._handle, self._port):
+            if handle:
+                self._api.CloseHandle(handle)
+        self._handle = self._port = None
+
+    def _set_limits(self, memory_limit_bytes: int | None) -> None:
+        limits = windows_api.ExtendedLimits()
+        flags = windows_api.KILL_ON_JOB_CLOSE | windows_api.DIE_ON_UNHANDLED_EXCEPTION
+        if memory_limit_bytes is not None:
+            flags |= windows_api.LIMIT_JOB_MEMORY
+            limits.JobMemoryLimit = memory_limit_bytes
+            # before any process is in: the kernel reports only processes whose start it reported
+            self._open_port()
+        limits.BasicLimitInformation.LimitFlags = flags
+        self._set(windows_api.EXTENDED_LIMIT_INFORMATION, limits)
+
+    def _open_port(self) -> None:
+        """Have the kernel say when it refuses memory: nothing dies of that by itself."""
+        self._port = self._api.CreateIoCompletionPort(windows_api.INVALID_HANDLE, None, 0, 1)
+        self._check(self._port)
+        port = windows_api.CompletionPort(CompletionPort=self._port)
+        self._set(windows_api.ASSOCIATE_COMPLETION_PORT_INFORMATION, port)
+
+    def _accounting(self) -> windows_api.BasicAccounting | None:
+        used = windows_api.BasicAccounting()
+        return used if self._query(windows_api.BASIC_ACCOUNTING_INFORMATION, used) else None
+
+    def _set(self, kind: int, given: ctypes.Structure) -> None:
+        size = ctypes.sizeof(given)
+        self._check(
+            self._api.SetInformationJobObject(self._handle, kind, ctypes.byref(given), size)
         )
-        library.QueryInformationJobObject.argtypes = (
-            handle,
-            ctypes.c_int,
-            ctypes.c_void_p,
-            ctypes.c_uint32,
-            ctypes.c_void_p,
-        )
-        library.AssignProcessToJobObject.argtypes = (handle, handle)
-        library.TerminateJobObject.argtypes = (handle, ctypes.c_uint32)
-        library.CloseHandle.argtypes = (handle,)
-        library.SetErrorMode.argtypes = (ctypes.c_uint32,)
-        return library
 
-    def _check(result: int) -> None:
+    def _query(self, kind: int, found: ctypes.Structure) -> bool:
+        if not self._handle:  # without one, the system would tell of the job that we are in
+            return False
+        size = ctypes.sizeof(found)
+        return bool(
+            self._api.QueryInformationJobObject(self._handle, kind, ctypes.byref(found), size, None)
+        )
+
+    def _check(self, result: int | None) -> None:
         if not result:
-            raise ctypes.WinError(ctypes.get_last_error())
+            error: OSError = self._api.last_error()
+            raise error
 
-    class Job:
-        """A Job Object whose processes die with its handle, so also with the controller."""
 
-        def __init__(self, memory_limit_bytes: int | None = None) -> None:
-            self._api = _kernel32()
-            self._handle = self._api.CreateJobObjectW(None, None)
-            _check(self._handle)
-            limits = ExtendedLimits()
-            limits.BasicLimitInformation.LimitFlags = KILL_ON_JOB_CLOSE | DIE_ON_UNHANDLED_EXCEPTION
-            if memory_limit_bytes is not None:
-                limits.BasicLimitInformation.LimitFlags |= LIMIT_JOB_MEMORY
-                limits.JobMemoryLimit = memory_limit_bytes
-            _check(
-                self._api.SetInformationJobObject(
-                    self._handle,
-                    EXTENDED_LIMIT_INFORMATION,
-                    ctypes.byref(limits),
-                    ctypes.sizeof(limits),
-                )
-            )
+def start_inside(
+    api: Any, job: Job, create: Callable[[], tuple[subprocess.Popen[bytes], int]]
+) -> subprocess.Popen[bytes]:
+    """Create a process, suspended; put it into the job; let it run. Raises OSError.
 
-        def assign(self, process_handle: int) -> None:
-            """Put a suspended process in."""
-            _check(self._api.AssignProcessToJobObject(self._handle, process_handle))
+    create: gives the process and its handle. Nothing of the process stays if a step fails.
+    """
+    process, handle = create()
+    try:
+        job.assign(handle)
+        _resume(api, handle)
+    except BaseException:
+        process.kill()
+        with process:  # waits, and closes its pipes
+            pass
+        raise
+    return process
 
-        def peak_commit_bytes(self) -> int:
-            """Highest committed memory of the job, kept by the kernel. Not RAM: no mapped files."""
-            limits = ExtendedLimits()
-            _check(
-                self._api.QueryInformationJobObject(
-                    self._handle,
-                    EXTENDED_LIMIT_INFORMATION,
-                    ctypes.byref(limits),
-                    ctypes.sizeof(limits),
-                    None,
-                )
-            )
-            return int(limits.PeakJobMemoryUsed)
 
-        def cpu_s(self) -> float | None:
-            """CPU time of all that ever ran in it; None if the system does not tell."""
-            if not self._handle:  # without one, the system would tell of our own job
-                return None
-            used = BasicAccounting()
-            done = self._api.QueryInformationJobObject(
-                self._handle,
-                BASIC_ACCOUNTING_INFORMATION,
-                ctypes.byref(used),
-                ctypes.sizeof(used),
-                None,
-            )
-            return (used.TotalUserTime + used.TotalKernelTime) * 1e-7 if done else None
+def _resume(api: Any, process_handle: int) -> None:
+    """All of its threads: Popen has closed the handle of the first."""
+    status = api.NtResumeProcess(process_handle)
+    if status:
+        raise OSError(errno.EIO, f"NtResumeProcess failed with {status & 0xFFFFFFFF:#010x}")
 
-        def terminate(self) -> None:
-            """Kill everything in it; harmless when nothing is left."""
-            if self._handle:
-                self._api.TerminateJobObject(self._handle, KILLED_BY_US)
 
-        def close(self) -> None:
-            """Give the handle back."""
-            if self._handle:
-                self._api.CloseHandle(self._handle)
-                self._handle = None
-
-    def resume(process_handle: int) -> None:
-        """Let a process run that was created suspended (Popen has closed the thread's handle)."""
-        api = ctypes.WinDLL("ntdll")
-        api.NtResumeProcess.argtypes = (ctypes.c_void_p,)
-        status = api.NtResumeProcess(process_handle)
-        if status:
-            raise OSError(f"NtResumeProcess failed with NTSTATUS {status & 0xFFFFFFFF:#010x}")
-
-    def suppress_error_dialogs() -> None:
-        """For this process and what it starts."""
-        _kernel32().SetErrorMode(NO_DIALOGS)
+def suppress_error_dialogs(api: Any) -> None:
+    """For this process and what it starts: a crash must not wait for a click."""
+    api.SetErrorMode(api.GetErrorMode() | windows_api.NO_DIALOGS)

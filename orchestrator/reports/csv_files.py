@@ -23,7 +23,8 @@ RESULT_COLUMNS = (
     "Peak_RAM_Method Peak_Cgroup_MB Peak_Resident_MB Peak_Anon_MB Peak_File_MB "
     "Load_Spawn_Sec Load_Interpreter_Sec Load_Imports_Sec Load_Weights_Sec Notes "
     "Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_Attempt_MB Device_Memory_MB Device_Memory_Method "
-    "Energy_J Energy_Source Disturbed Blame Repeats Time_Sec_Min Time_Sec_Max"
+    "Energy_J Energy_Source Disturbed Blame Repeats Time_Sec_Min Time_Sec_Max "
+    "Peak_Commit_MB"
 ).split()
 
 SUMMARY_COLUMNS = (
@@ -132,6 +133,7 @@ def _memory_cells(attempt: Attempt) -> dict[str, Cell]:
             "Peak_Resident_MB": _megabytes(attempt.memory.resident_bytes),
             "Peak_Anon_MB": _megabytes(attempt.memory.anon_bytes),
             "Peak_File_MB": _megabytes(attempt.memory.file_bytes),
+            "Peak_Commit_MB": _megabytes(attempt.memory.commit_bytes),
         }
     if attempt.load_memory:
         cells["Peak_RAM_Load_MB"] = _megabytes(attempt.load_memory.peak_bytes)

@@ -76,6 +76,7 @@ class Worker:
             raise WorkerFault(
                 "crashed", f"cannot start {spec.python} with its log in {log}: {error.strerror}"
             ) from error
+        self._pids = {self._channel.tree.pid}
 
     def prove(
         self, options: list[tuple[messages.Options, messages.Options]], timeout_s: float
@@ -179,7 +180,7 @@ class Worker:
             log_tail=log_tail,
             last_frames=self._channel.last_frames(),
             memory_curve=tuple(tree.memory_curve()),
-            kernel_lines=tuple(kernel_lines([tree.pid], self._started)),
+            kernel_lines=tuple(kernel_lines(self._pids, self._started)),
             lock_sha256=lock_sha256,
             replay=replay,
         )
@@ -244,6 +245,7 @@ class Worker:
                 "protocol_error",
                 f"worker runs in {hello.prefix}, not in its env {self._spec.env}",
             )
+        self._pids.add(hello.pid)  # on Windows the other one is a launcher's
         self.phase = "load"
         return hello, received.at
 
