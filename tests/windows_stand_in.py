@@ -2,11 +2,13 @@
 
 Each function is a C callback with the types of windows_api.SIGNATURES, so that a handle that lost
 its upper half, a structure that is too short or a missing argument shows here as it would there.
-A job is a session: what a process starts is in it, whether its parent lives or not.
+A job is a session: what a process starts is in it, whether its parent lives or not (but, unlike in
+a real job, not what makes a session of its own).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -92,7 +94,8 @@ class StandIn:
     def _TerminateJobObject(self, job, status):  # noqa: N802
         while members := self.members():
             for pid in members:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # ended and waited for meanwhile
+                    os.kill(pid, signal.SIGKILL)
         return job == JOB
 
     def _QueryInformationJobObject(self, job, kind, pointer, size, needed):  # noqa: N802
