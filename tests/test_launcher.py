@@ -138,6 +138,7 @@ def test_a_deadline_kills_launcher_and_interpreter(worker):
 def test_a_killed_launcher_takes_the_interpreter_along(worker):
     launched, real = members(worker)
     psutil.Process(launched).kill()
+    until(lambda: not runs(launched))
     with pytest.raises(WorkerFault):
         told(worker, "say")
     worker.close()

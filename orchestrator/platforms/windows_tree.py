@@ -36,6 +36,7 @@ class WindowsProcessTree:
     ) -> None:
         suppress_error_dialogs(api)
         self._limit_bytes = memory_limit_bytes
+        self._left: str | None = None  # what could not be killed
         self._job = Job(api, memory_limit_bytes)
         try:
             self._process = start_inside(api, self._job, create)
@@ -129,14 +130,14 @@ class WindowsProcessTree:
     def kill(self) -> str | None:
         """End the job with everything in it, and wait until it is gone: its files are locked."""
         self._job.terminate()
-        limit = time.monotonic() + KILL_WAIT_S
+        limit = time.monotonic() + (0 if self._left else KILL_WAIT_S)  # given up once is enough
         while self._job.active() and time.monotonic() < limit:
             time.sleep(LOOK_S)
-        if left := self._job.pids():
-            return f"{_named(left)} cannot be killed: a driver may be stuck"
-        if self.wait(KILL_WAIT_S) is None:
-            return f"{_named([self.pid])} cannot be killed: a driver may be stuck"
-        return None
+        left = self._job.pids()
+        if not left and self.wait(max(0.0, limit - time.monotonic())) is None:
+            left = [self.pid]
+        self._left = f"{_named(left)} cannot be killed: a driver may be stuck" if left else None
+        return self._left
 
     def close(self) -> str | None:
         """Kill what is left and give everything back.
