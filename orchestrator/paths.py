@@ -15,6 +15,7 @@ SHIPPED_STACKS = _BUNDLED / "envs"
 SHIPPED_SNIPPETS = _BUNDLED / "snippets"
 WORKERS = _PACKAGE.parent / "workers"
 HOST = WORKERS / "host.py"
+SECLUSION = WORKERS / "seclusion.py"
 HOST_FILES = (HOST, WORKERS / "audio_buffer.py")  # what stands between a model and its audio
 
 

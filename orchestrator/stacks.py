@@ -24,6 +24,7 @@ from pydantic import (
 
 from orchestrator import paths
 from orchestrator.errors import StackError, unknown_name
+from orchestrator.remote_code import check_remote_code
 from schemas.framing import FramingError, encode_frame
 
 Accelerator = Literal["cpu", "cuda", "rocm", "directml", "vulkan", "mps"]
@@ -58,6 +59,7 @@ class _Model(_Strict):
     transcribe_options: Options = {}
     languages: list[str] = []
     licence: str | None = None
+    remote_code: bool = False
 
 
 class _Asrbench(_Strict):
@@ -95,6 +97,7 @@ class Model:
     transcribe_options: dict[str, Any]
     languages: tuple[str, ...]
     licence: str | None
+    remote_code: bool = False  # the checkpoint brings code of its own, which is run
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,11 @@ def read_stack(folder: Path) -> Stack:
     project, tool = parsed.project, parsed.tool.asrbench
     if project.name != folder.name:
         raise StackError(f"{file}: project.name is {project.name!r} but its folder {folder.name!r}")
+    for name, entry in tool.models.items():
+        pinned = entry.revision if entry.checkpoint else None
+        options = {"options": entry.options, "transcribe_options": entry.transcribe_options}
+        where = f"{file}: tool.asrbench.models.{name}"
+        check_remote_code(where, entry.remote_code, pinned, options)
     stack = Stack(
         name=project.name,
         folder=folder,
@@ -226,6 +234,7 @@ def _model(name: str, entry: _Model) -> Model:
         transcribe_options=entry.transcribe_options,
         languages=tuple(entry.languages),
         licence=entry.licence,
+        remote_code=entry.remote_code,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Dict, List, Literal, Union  # noqa: UP035 (Python 3.9, see below)
 
-PROTOCOL = 1
+PROTOCOL = 2
 SAMPLE_RATE_HZ = 16_000
 MAX_TEXT_CHARS = 200_000  # two hours of fast speech is about 120,000 characters
 MAX_ENTRIES = 1_000  # of details and of path: settings of a model, folders of an env
@@ -44,6 +44,13 @@ class Load:
     checkpoint: str | None  # a local file or folder; None: the model needs none
     device: str  # an accelerator's name
     kind: Literal["load"] = "load"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Say from where came what is loaded by now. → Origins."""
+
+    kind: Literal["trace"] = "trace"
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ class Hello:
     python: str
     prefix: str
     path: List[str]  # noqa: UP006
+    network: str  # "none"; "open"; or "open: " and why this system refuses to close it
     kind: Literal["hello"] = "hello"
 
 
@@ -106,6 +114,21 @@ class Loaded:
     load_s: float
     details: Details = field(default_factory=dict)  # effective settings: precision, threads, …
     kind: Literal["loaded"] = "loaded"
+
+
+@dataclass(frozen=True)
+class Origins:
+    """From where came what is loaded, without what is the env's or the interpreter's own.
+
+    Links are followed. Each list is cut when it is longer than any that is in order.
+    """
+
+    __pydantic_config__: ClassVar[Any] = _RULES
+    packages: Dict[str, str]  # noqa: UP006 the env's top-level modules → file
+    modules: Dict[str, str]  # noqa: UP006 from elsewhere: module → file
+    import_path: List[str]  # noqa: UP006 folders elsewhere that modules may come from
+    libraries: List[str]  # noqa: UP006 mapped files from elsewhere, the system's among them
+    kind: Literal["origins"] = "origins"
 
 
 @dataclass(frozen=True)
@@ -142,6 +165,6 @@ class Failure:
     kind: Literal["failure"] = "failure"
 
 
-REQUESTS = {cls.kind: cls for cls in (Import, Load, Transcribe, Audio, Cancel)}
-Request = Union[Import, Load, Transcribe, Audio, Cancel]
-Reply = Union[Hello, Imported, Loaded, Partial, Transcript, Failure]
+REQUESTS = {cls.kind: cls for cls in (Import, Load, Trace, Transcribe, Audio, Cancel)}
+Request = Union[Import, Load, Trace, Transcribe, Audio, Cancel]
+Reply = Union[Hello, Imported, Loaded, Origins, Partial, Transcript, Failure]

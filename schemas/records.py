@@ -37,6 +37,7 @@ class PlannedModel(_Record):
     name: str
     stack: str
     languages: tuple[str, ...]
+    remote_code: bool = False  # runs code of its checkpoint, at a pinned revision
 
 
 class Plan(_Record):
@@ -114,6 +115,14 @@ class Energy(_Record):
     method: str
 
 
+class Isolation(_Record):
+    """What a worker had from outside its env when its model was loaded."""
+
+    network: str  # see messages.Hello
+    leaks: tuple[str, ...] = ()  # modules and libraries that should not be there
+    system_libraries: tuple[str, ...] = ()  # not the system's own, but an administrator's
+
+
 class Crash(_Record):
     """What is known of a worker's death or hang, for whoever has to find out why."""
 
@@ -155,6 +164,7 @@ class Attempt(_Record):
     device_memory: tuple[DeviceMemory, ...] = ()
     energy: tuple[Energy, ...] = ()
     disturbed: tuple[str, ...] = ()  # what else went on on the machine
+    isolation: Isolation | None = None
     load_details: Details = {}
     details: Details = {}
     notes: tuple[str, ...] = ()

@@ -234,7 +234,7 @@ SPOILT[-1] ^= 1
 )
 def test_a_host_that_is_sent_rubbish_ends_and_says_why(data, words):
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-X", "utf8", paths.HOST, str(os.getpid())],
+        [sys.executable, "-I", "-B", "-X", "utf8", paths.HOST, str(os.getpid()), "open"],
         input=data,
         capture_output=True,
         timeout=LIMIT_S,

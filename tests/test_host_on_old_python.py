@@ -22,7 +22,7 @@ import uv
 from conftest import ROOT, runs
 
 from orchestrator import paths
-from orchestrator.platforms import venv_python
+from orchestrator.platforms import venv_python, worker_network
 from schemas import framing, messages
 
 LIMIT_S = 60  # far more than any step needs
@@ -99,9 +99,10 @@ class Wire:
 
     def __init__(self, python, folder):
         self.log = folder / "log.txt"
+        self.network = worker_network(python)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [python, "-I", "-B", "-X", "utf8", paths.HOST, str(os.getpid())],
+                [python, "-I", "-B", "-X", "utf8", paths.HOST, str(os.getpid()), self.network],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -180,7 +181,7 @@ def test_a_worker_is_served_in_an_env_with_nothing_but_msgpack_and_numpy(wire, t
     host = wire(found)
 
     assert host.hello["kind"] == "hello"
-    assert host.hello["protocol"] == messages.PROTOCOL
+    assert (host.hello["protocol"], host.hello["network"]) == (messages.PROTOCOL, host.network)
     if python == "3.9":
         assert host.hello["python"].startswith("3.9.")
     own = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")} | {ROOT}
@@ -192,6 +193,11 @@ def test_a_worker_is_served_in_an_env_with_nothing_but_msgpack_and_numpy(wire, t
     assert host.ask(messages.Import(worker, {"threads": 3}, {"beams": 5}))["kind"] == "imported"
     loaded = host.ask(messages.Load("/some/where", "cpu"))
     assert (loaded["kind"], loaded["device"], loaded["details"]) == ("loaded", "cpu", {})
+    origins = host.ask(messages.Trace())
+    assert {"msgpack", "numpy"} <= set(origins["packages"])
+    folders = {Path(file).parent for file in origins["modules"].values()}
+    assert folders == {ROOT / "workers", ROOT / "schemas", tmp_path.resolve()}
+    assert origins["import_path"] == []
     reply = host.transcribe(np.full(1_000, 0.5), np.full(700, -0.25))
     assert reply["kind"] == "transcript", reply
     assert (reply["snippet"], reply["text"], reply["samples"]) == ("a", "grüße", 1_700)
@@ -294,7 +300,7 @@ import os, subprocess, sys, time
 from dataclasses import asdict
 from schemas import framing, messages as m
 python, host, worker = sys.argv[1:]
-command = [python, "-I", "-B", "-X", "utf8", host, str(os.getpid())]
+command = [python, "-I", "-B", "-X", "utf8", host, str(os.getpid()), "open"]
 process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 requests = [m.Import(worker), m.Load(None, "cpu"), m.Transcribe("a", 1), m.Audio("a", True)]
 for request in requests:

@@ -24,6 +24,7 @@ orchestrator.machine
 orchestrator.environments
 orchestrator.checkpoints
 orchestrator.stacks
+orchestrator.remote_code
 orchestrator.supervisor
 orchestrator.snippets
 orchestrator.audio
@@ -52,6 +53,8 @@ ONLY_IN = {
     "uv": {"orchestrator.environments.uv"},
     "soundfile": {"orchestrator.audio.decode"},
 }
+# the host's own, which branch on the platform where the controller's platforms/ cannot help
+HOST_MODULES = ("workers.host", "workers.lifeline", "workers.origins", "workers.seclusion")
 OWN = ("orchestrator", "schemas", "workers")
 
 
@@ -149,7 +152,7 @@ def test_the_wire_needs_msgpack_and_nothing_else(name):
 @pytest.mark.parametrize("name", _below("workers"))
 def test_a_worker_needs_nothing_of_the_controller(name):
     assert not _tops(name) & {"orchestrator", "pydantic", "pydantic_core"}
-    if name in ("workers.host", "workers.lifeline"):
+    if name in HOST_MODULES:
         allowed = {"schemas", "workers", "numpy", "msgpack"} | set(sys.stdlib_module_names)
         assert _tops(name) <= allowed
         assert "schemas.records" not in IMPORTS[name]
@@ -193,7 +196,7 @@ def _branches_on_the_platform(node):
 
 @pytest.mark.parametrize("name", FILES)
 def test_branches_on_the_platform_stay_in_their_place(name):
-    if name.startswith("orchestrator.platforms") or name in ("workers.host", "workers.lifeline"):
+    if name.startswith("orchestrator.platforms") or name in HOST_MODULES:
         return
     places = [node for node in ast.walk(TREES[name]) if _branches_on_the_platform(node)]
     assert not places, [node.lineno for node in places]

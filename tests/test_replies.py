@@ -64,7 +64,7 @@ def test_a_reply_that_does_not_fit_is_refused(change):
 def test_as_many_entries_as_allowed_are_taken():
     names = [str(number) for number in range(messages.MAX_ENTRIES)]
     assert validated(TRANSCRIPT | {"details": dict.fromkeys(names)}).details == dict.fromkeys(names)
-    hello = asdict(messages.Hello(1, 42, "3.9.1", "/env", []))
+    hello = asdict(messages.Hello(1, 42, "3.9.1", "/env", [], "none"))
     assert validated(hello | {"path": names}).path == names
     with pytest.raises(ValueError, match=r"^hello\.path: has 1001 entries"):
         validated(hello | {"path": [*names, "one more"]})

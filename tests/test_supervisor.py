@@ -45,7 +45,7 @@ def send(reply, **more):
 def read():
     return framing.read_frame(stdin)
 def hello():
-    send(m.Hello(m.PROTOCOL, os.getpid(), "3", sys.prefix, []))
+    send(m.Hello(m.PROTOCOL, os.getpid(), "3", sys.prefix, [], "open"))
 def text(snippet="a", samples=4, **more):
     send(m.Transcript(snippet, "hello", samples, 0.1), **more)
 def start():
@@ -220,8 +220,11 @@ def test_an_answer_to_another_question_is_a_protocol_error(worker, script, words
     [
         ("hello(); read(); send(m.Imported(0.1)); send(m.Imported(0.1)); read()", "'imported'"),
         ("send(m.Loaded('cpu', 0.1))", "'loaded' out of turn"),
-        ("send(m.Hello(m.PROTOCOL + 1, 1, '3', sys.prefix, []))", "speaks protocol"),
-        ("send(m.Hello(m.PROTOCOL, 1, '3', '/usr/elsewhere', []))", "runs in /usr/elsewhere"),
+        ("send(m.Hello(m.PROTOCOL + 1, 1, '3', sys.prefix, [], 'open'))", "speaks protocol"),
+        (
+            "send(m.Hello(m.PROTOCOL, 1, '3', '/usr/elsewhere', [], 'open'))",
+            "runs in /usr/elsewhere",
+        ),
     ],
 )
 def test_a_load_that_breaks_the_rules_is_a_protocol_error(worker, script, words):

@@ -203,14 +203,16 @@ REQUESTS = [
     messages.Import("worker", {"threads": 4, "list": [1, "two"]}, {"beams": 5}),
     messages.Load("/models/größe", "cpu"),
     messages.Load(None, "cuda"),
+    messages.Trace(),
     messages.Transcribe("a", 2**40),
     messages.Audio("a", True),
     messages.Cancel("a"),
 ]
 REPLIES = [
-    messages.Hello(1, 42, "3.9.1", "/env", ["/env/lib"]),
+    messages.Hello(1, 42, "3.9.1", "/env", ["/env/lib"], "open: why"),
     messages.Imported(0.5),
     messages.Loaded("cpu", 1.5, {"threads": 4, "precision": "int8", "flash": False, "none": None}),
+    messages.Origins({"numpy": "/env/numpy/__init__.py"}, {"größe": "/g.py"}, ["/x"], ["/l.so"]),
     messages.Partial("a", "so far"),
     messages.Transcript("a", "", 0, 0.0, {"confidence": 0.5}),
     messages.Failure("ValueError", "no\nsuch", "Traceback"),

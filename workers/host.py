@@ -1,9 +1,11 @@
-"""The process around a worker. Started by path: python -I host.py PARENT_PID
+"""The process around a worker. Started by path: python -I host.py PARENT_PID NETWORK
 
+NETWORK is "none" if the host shall and can give its network up, else what it says of it.
 It claims the pipes, says hello, then answers requests one at a time until stdin closes:
 
     Import      import the worker module, check its functions against its options  → Imported
     Load        load(checkpoint, device, **options)                                → Loaded
+    Trace       from where what is loaded came                                     → Origins
     Transcribe, Audio…, Audio(last)   transcribe(model, audio, **options)  → Partial…, Transcript
     Cancel      forget the snippet that began
 
@@ -152,6 +154,11 @@ class Host:
         device = details.pop("device", "cpu" if request.device == "cpu" else "unknown")
         self._send(messages.Loaded(device=device, load_s=load_s, details=details))
 
+    def _on_trace(self, request: Request) -> None:
+        from workers.origins import origins
+
+        self._send(origins())
+
     def _on_transcribe(self, request: Transcribe) -> None:
         from workers.audio_buffer import AudioBuffer  # with numpy: hello comes without
 
@@ -222,7 +229,7 @@ def write_all(stream: io.FileIO, data: bytes) -> None:
         view = view[stream.write(view) :]
 
 
-def serve(requests_fd: int, replies_fd: int) -> None:
+def serve(requests_fd: int, replies_fd: int, network: str) -> None:
     """Answer requests until stdin closes."""
 
     def let_go() -> None:
@@ -245,6 +252,7 @@ def serve(requests_fd: int, replies_fd: int) -> None:
             python=sys.version.split()[0],
             prefix=sys.prefix,
             path=list(sys.path),
+            network=network,
         )
     )
     while True:
@@ -265,9 +273,15 @@ if __name__ == "__main__":
     mount_package("workers", os.path.join(_ROOT, "workers"))
     from workers import lifeline
 
+    _NETWORK = sys.argv[2]
+    if sys.platform == "linux" and _NETWORK == "none":
+        from workers import seclusion
+
+        seclusion.seclude()  # while there is one thread; and it might take a death signal back
+    lifeline.leave_no_core()
     lifeline.die_with(int(sys.argv[1]))
     from dataclasses import asdict
 
     from schemas import framing, messages
 
-    serve(_REQUESTS_FD, _REPLIES_FD)
+    serve(_REQUESTS_FD, _REPLIES_FD, _NETWORK)

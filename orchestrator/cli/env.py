@@ -80,7 +80,7 @@ def list_(stacks: tuple[Path, ...]) -> None:
 @stacks_option
 @click.pass_context
 def check(ctx: click.Context, stack: str, stacks: tuple[Path, ...]) -> None:
-    """Prove that the env of STACK matches its lock, starts, and has what its worker imports.
+    """Prove that the env of STACK matches its lock, starts, and has all that its worker loads.
 
     Exit code 0 when it does, 3 when it does not or is not built.
     """
@@ -98,8 +98,13 @@ def check(ctx: click.Context, stack: str, stacks: tuple[Path, ...]) -> None:
         what = "is not built for its lock" if lock else "has no lock"
         click.echo(f"{stack}: {what}; build it: asrbench env build {stack}", err=True)
         ctx.exit(EXIT_NOTHING_RAN)
-    prove_env(found, accelerator, env.folder, paths.envs_home() / "logs" / f"{stack}-check.log")
+    log = paths.envs_home() / "logs" / f"{stack}-check.log"
+    proof = prove_env(found, accelerator, env.folder, log)
     click.echo(f"{stack}: ok: {env.folder} (Python {env.python_version}, {accelerator})")
+    for one in proof.distributions:
+        click.echo(f"  {one}")
+    for library in proof.system_libraries:
+        click.echo(f"  this machine's own {library}")
 
 
 @command.command(epilog="\b\nExample:\n  asrbench env lock pocketsphinx")

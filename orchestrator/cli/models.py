@@ -36,6 +36,8 @@ def list_(stacks: tuple[Path, ...], as_json: bool) -> None:
                     "languages": list(model.languages),
                     "licence": model.licence,
                     "checkpoint": model.checkpoint,
+                    "revision": model.revision,
+                    "remote_code": model.remote_code,
                     "ready": checkpoint.missing is None,
                     "missing": checkpoint.missing,
                 }
@@ -64,7 +66,8 @@ def _print(found: list[dict[str, Any]]) -> None:
             ", ".join(one["accelerators"]),
             ", ".join(one["languages"]) or "-",
             one["licence"] or "-",
-            "ready" if one["ready"] else one["missing"],
+            ("ready" if one["ready"] else one["missing"])
+            + (", runs code of its own" if one["remote_code"] else ""),
         )
         table.add_row(*(Text(printable(cell)) for cell in cells))
     table_console().print(table)

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from orchestrator import paths
-from orchestrator.environments.env import Env
+from orchestrator.environments.distributions import distributions
+from orchestrator.environments.env import Env, Proof
 from orchestrator.environments.lock import Lock, allowed_minors, make_lock, read_lock
 from orchestrator.environments.locks import Say, hold_env, refuse_if_used
 from orchestrator.environments.store import (
@@ -60,8 +61,11 @@ def rebuild_env(stack: Stack, accelerator: Accelerator, say: Say) -> Env:
     return _build(stack, accelerator, lock, say, replace=True)
 
 
-def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> None:
-    """Hello and import from inside, with every model's options. Raises EnvError."""
+def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> Proof:
+    """Hello and import from inside, with every model's options, and nothing from outside.
+
+    Raises EnvError.
+    """
     first = stack.models[0]
     spec = WorkerSpec(
         python=venv_python(folder),
@@ -79,16 +83,23 @@ def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> None:
                 [(model.options, model.transcribe_options) for model in stack.models],
                 PROOF_TIMEOUT_S,
             )
+            isolation = worker.trace(PROOF_TIMEOUT_S)
         finally:
             worker.close()
     except WorkerFault as fault:
         raise EnvError(f"the env of stack {stack.name!r} does not work: {fault.message}") from fault
+    if isolation.leaks:
+        raise EnvError(
+            f"the env of stack {stack.name!r} is not closed: {'; '.join(isolation.leaks)}\n"
+            f"all that a worker loads has to be in {folder}; asrbench env rebuild {stack.name}"
+        )
     run_uv(
         ["pip", "check", "--python", str(venv_python(folder))],
         folder,
         log,
         f"packages in the env of stack {stack.name!r} contradict each other",
     )
+    return Proof(distributions(worker.packages), isolation.system_libraries)
 
 
 def _ensure_lock(stack: Stack, accelerator: str, say: Say) -> Lock:

@@ -9,6 +9,14 @@ from orchestrator.platforms import venv_python
 
 
 @dataclass(frozen=True)
+class Proof:
+    """What a worker had loaded when its env was proved."""
+
+    distributions: list[str]  # of the env: name and version
+    system_libraries: tuple[str, ...]  # of the machine, besides the system's own
+
+
+@dataclass(frozen=True)
 class Env:
     """A virtualenv that was proved."""
 

@@ -17,10 +17,11 @@ TIMEOUT_S = 3600.0  # several GB over a slow line
 HEAD_LINES = 6  # what went wrong
 TAIL_LINES = 14  # and why, when uv tells it at length
 
-# what would make uv look at another environment than the one it is told to
+# what would make uv look at, or link to, another place than the one it is told
 _LEAKS = (
     "VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME UV_PYTHON UV_SYSTEM_PYTHON "
-    "UV_BREAK_SYSTEM_PACKAGES UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY"
+    "UV_BREAK_SYSTEM_PACKAGES UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY "
+    "UV_LINK_MODE"  # links into a cache would make the env a part of it
 ).split()
 
 

@@ -4,6 +4,10 @@ spawn(command, environment, folder, memory_limit_bytes) → ProcessTree
 point_latest(link, target)            results/latest → the newest run
 kernel_lines(pids, since)             what the system's log says of these processes
 look_at_machine()                     counters of the whole machine → MachineState
+worker_network(python)                "none" if its workers can do without; else "open",
+                                      or "open: " and why this system refuses
+system_libraries()                    folders of the system's own shared libraries
+configured_libraries()                further ones that an administrator added to the system
 gpus()                                names of the GPUs that can be seen without a driver
 devices                               memory and energy of GPUs, a package of its own
 """
@@ -19,23 +23,29 @@ from schemas.records import MemoryPeak
 
 if sys.platform == "win32":
     from orchestrator.platforms.windows import (
+        configured_libraries,
         cpu_name,
         gpus,
         kernel_lines,
         look_at_machine,
         point_latest,
         spawn,
+        system_libraries,
         venv_python,
+        worker_network,
     )
 elif sys.platform == "darwin":
     from orchestrator.platforms.macos import (
+        configured_libraries,
         cpu_name,
         gpus,
         kernel_lines,
         look_at_machine,
         point_latest,
         spawn,
+        system_libraries,
         venv_python,
+        worker_network,
     )
 else:
     from orchestrator.platforms.linux import (
@@ -47,11 +57,17 @@ else:
         spawn,
         venv_python,
     )
+    from orchestrator.platforms.linux_isolation import (
+        configured_libraries,
+        system_libraries,
+        worker_network,
+    )
 
 __all__ = [
     "ByteStream",
     "MachineState",
     "ProcessTree",
+    "configured_libraries",
     "cpu_name",
     "devices",
     "gpus",
@@ -59,7 +75,9 @@ __all__ = [
     "look_at_machine",
     "point_latest",
     "spawn",
+    "system_libraries",
     "venv_python",
+    "worker_network",
 ]
 
 

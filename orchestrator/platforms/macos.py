@@ -140,6 +140,21 @@ def kernel_lines(pids: Collection[int], since: float) -> list[str]:
     return []
 
 
+def worker_network(python: Path) -> str:
+    """asrbench closes it on Linux only."""
+    return "open"
+
+
+def system_libraries() -> tuple[Path, ...]:
+    """Folders of the system's own libraries."""
+    return (Path("/usr/lib"), Path("/System"), Path("/Library/Apple"))
+
+
+def configured_libraries() -> tuple[Path, ...]:
+    """Folders of the usual package managers, of which a Python may be a part."""
+    return (Path("/opt/homebrew"), Path("/opt/local"), Path("/usr/local"))
+
+
 def cpu_name() -> str:
     """The chip's name."""
     command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]

@@ -99,6 +99,22 @@ def kernel_lines(pids: Collection[int], since: float) -> list[str]:
     return lines[-windows_events.MAX_LINES :]
 
 
+def worker_network(python: Path) -> str:
+    """asrbench closes it on Linux only."""
+    return "open"
+
+
+def system_libraries() -> tuple[Path, ...]:
+    """Folders of the system's own libraries and its drivers."""
+    return (Path(os.environ.get("SYSTEMROOT", r"C:\Windows")),)
+
+
+def configured_libraries() -> tuple[Path, ...]:
+    """Installed programs: overlays and virus scanners put libraries into every process."""
+    names = ("PROGRAMFILES", "PROGRAMFILES(X86)", "PROGRAMW6432", "PROGRAMDATA")
+    return tuple(Path(os.environ[name]) for name in names if os.environ.get(name))
+
+
 def cpu_name() -> str:
     """As the system shows it to people."""
     try:

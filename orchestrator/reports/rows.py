@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from orchestrator.reports.blame import blame
 from orchestrator.reports.state import RunState
 from orchestrator.scoring import Score, score
+from orchestrator.supervisor.isolation import notes as isolation_notes
 from schemas.records import Attempt, PlannedSnippet
 
 NOT_RUN = "the run ended before its turn; go on with: asrbench orchestrate --resume RUN"
@@ -100,7 +101,12 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet, last: tuple[Att
         clean_score=clean_score,
         deaths=sum(one.crash is not None for tries in histories for one in tries),
         blame=next(filter(None, map(blame, histories)), None),
-        notes=(*attempt.notes, *differing, *(f"{end.phase}: {end.error}" for end in ends)),
+        notes=(
+            *attempt.notes,
+            *(isolation_notes(attempt.isolation) if attempt.isolation else ()),
+            *differing,
+            *(f"{end.phase}: {end.error}" for end in ends),
+        ),
     )
 
 

@@ -143,6 +143,7 @@ class LiveWorker:
             device=self._worker.device,
             load=self._times,
             load_memory=self._worker.load_memory,
+            isolation=self._worker.isolation,
             load_details=self._worker.load_details,
         )
 
@@ -182,6 +183,7 @@ def worker_spec(job: ModelJob, env: Env, options: RunOptions) -> WorkerSpec:
         checkpoint=job.checkpoint.path,
         device=env.accelerator,
         memory_limit_bytes=options.memory_limit_bytes,
+        remote_code=job.model.remote_code,
     )
 
 

@@ -149,7 +149,12 @@ def _plan(prepared: Prepared) -> Plan:
     return Plan(
         at=now(),
         models=tuple(
-            PlannedModel(name=j.model.name, stack=j.stack.name, languages=j.model.languages)
+            PlannedModel(
+                name=j.model.name,
+                stack=j.stack.name,
+                languages=j.model.languages,
+                remote_code=j.model.remote_code,
+            )
             for j in prepared.jobs
         ),
         snippets=tuple(

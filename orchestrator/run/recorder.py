@@ -18,11 +18,18 @@ class Recorder:
     view: View
     folder: Path  # the run's
     quarantine: dict[str, str] = field(default_factory=dict)  # accelerator → why
+    said: set[str] = field(default_factory=set)
 
     @property
     def logs(self) -> Path:
         """Where workers' prints go."""
         return self.folder / "logs"
+
+    def note_once(self, text: str) -> None:
+        """Tell what is true of every worker, or of each of a model's, a single time."""
+        if text not in self.said:
+            self.said.add(text)
+            self.view.note(text)
 
 
 def now() -> str:

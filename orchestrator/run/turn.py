@@ -20,8 +20,18 @@ from orchestrator.run.recorder import Recorder, now
 from orchestrator.run.tasks import Task, pending_tasks, retry_tasks, shortest
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
+from orchestrator.supervisor.isolation import notes as isolation_notes
 from orchestrator.supervisor.worker import Worker
-from schemas.records import Attempt, Crash, ModelFailed, ModelStarted, Outcome, Phase, WorkerEnded
+from schemas.records import (
+    Attempt,
+    Crash,
+    Isolation,
+    ModelFailed,
+    ModelStarted,
+    Outcome,
+    Phase,
+    WorkerEnded,
+)
 
 
 class GivenUp(Exception):  # noqa: N818 a result
@@ -175,6 +185,10 @@ class _Turn:
             self._held.enter_context(use_env(env, view.note))
         except AsrbenchError as error:
             raise GivenUp("failed", "env", str(error)) from error
+        if self._job.model.remote_code:
+            by_hand = self._name in self._options.checkpoints
+            pin = "given by hand, pinned by nothing" if by_hand else self._job.model.revision
+            self._recorder.note_once(f"{self._name}: runs code of its checkpoint ({pin})")
         if self._job.checkpoint.path:
             view.stage(self._name, "reading its checkpoint")
             warm_cache(self._job.checkpoint.path)
@@ -190,6 +204,7 @@ class _Turn:
                 worker = Worker(worker_spec(self._job, env, self._options), self._log)
                 times = worker.load(self._options.load_timeout_s)
                 _check_device(worker, env.accelerator)
+                self._tell_isolation(worker.trace(self._options.load_timeout_s))
             except WorkerFault as fault:
                 self._crashes += 1
                 self._judge_load(fault, worker, env)
@@ -200,6 +215,13 @@ class _Turn:
                 raise
             self._recorder.view.stage(self._name, "transcribing")
             return LiveWorker(worker, times, self._job, env, key, self._options, self._recorder)
+
+    def _tell_isolation(self, isolation: Isolation) -> None:
+        refused = isolation.network.partition(": ")[2]
+        if refused:
+            self._recorder.note_once(f"workers can reach the network: {refused}")
+        for text in isolation_notes(isolation):
+            self._recorder.note_once(f"{self._name}: {text}")
 
     def _judge_load(self, fault: WorkerFault, worker: Worker | None, env: Env) -> None:
         """Close the worker, and raise GivenUp unless it is worth another try."""

@@ -15,13 +15,14 @@ import numpy as np
 from orchestrator import paths
 from orchestrator.audio.decode import Samples
 from orchestrator.errors import AudioError
-from orchestrator.platforms import kernel_lines
+from orchestrator.platforms import kernel_lines, worker_network
 from orchestrator.supervisor.channel import Channel, Received, WorkerFault
 from orchestrator.supervisor.crashes import CRASH_LOG_LINES, python_stack, says_out_of_memory
 from orchestrator.supervisor.environment import worker_environment
 from orchestrator.supervisor.exits import describe_exit
+from orchestrator.supervisor.isolation import Expected, judge
 from schemas import messages
-from schemas.records import Crash, LoadTimes, MemoryPeak, Phase
+from schemas.records import Crash, Isolation, LoadTimes, MemoryPeak, Phase
 
 STOP_S = 10.0
 
@@ -40,6 +41,7 @@ class WorkerSpec:
     checkpoint: Path | None
     device: str
     memory_limit_bytes: int | None = None
+    remote_code: bool = False  # the stack says that the checkpoint's own code is run
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,13 @@ class Worker:
         self.device: str | None = None
         self.load_details: messages.Details = {}
         self.load_memory: MemoryPeak | None = None
+        self.network = worker_network(spec.python)
+        self.isolation: Isolation | None = None
+        self.packages: dict[str, str] = {}  # the env's top-level modules in use → file
         self._spec = spec
         self._started_at, self._started = time.perf_counter(), time.monotonic()
         command = [str(spec.python), "-I", "-B", "-X", "utf8", "-X", "faulthandler"]
-        command += [str(paths.HOST), str(os.getpid())]
+        command += [str(paths.HOST), str(os.getpid()), self.network]
         try:
             self._channel = Channel(
                 command,
@@ -108,6 +113,26 @@ class Worker:
             imports_s=imported_at - hello_at,
             weights_s=loaded.at - imported_at,
         )
+
+    def trace(self, timeout_s: float) -> Isolation:
+        """From where came what is loaded by now; afterwards isolation and packages are known."""
+        deadline = time.monotonic() + timeout_s
+        phase, self.phase = self.phase, "load"
+        try:
+            self._channel.send(messages.Trace(), deadline)
+            origins = self._expect(messages.Origins, deadline).reply
+            self.phase = phase
+        except WorkerFault as fault:
+            if not fault.alive:
+                raise
+            self.phase = phase
+            self.isolation = Isolation(network=self.network, leaks=(f"unknown: {fault.message}",))
+            return self.isolation
+        spec = self._spec
+        expected = Expected(spec.worker, spec.checkpoint, spec.remote_code)
+        self.packages = origins.packages
+        self.isolation = judge(origins, expected, self.network)
+        return self.isolation
 
     def transcribe(
         self,
@@ -247,6 +272,7 @@ class Worker:
             )
         self._pids.add(hello.pid)  # on Windows the other one is a launcher's
         self.phase = "load"
+        self.network = hello.network
         return hello, received.at
 
     def _import(
