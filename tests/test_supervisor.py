@@ -256,7 +256,8 @@ def test_a_reply_sent_twice_is_not_taken_for_the_next_snippet(worker):
         time.sleep(0.01)
     fault = fault_of(one.check_idle)
     assert fault.outcome == "protocol_error"
-    assert "nobody asked for" in fault.message
+    # before or after the next question was put: that is chance
+    assert "nobody asked for" in fault.message or "answered for 'a'" in fault.message
 
 
 def test_a_clean_exit_after_a_reply_keeps_the_reply_and_is_a_crash_for_the_next(worker):
