@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,13 +12,19 @@ from schemas.records import Attempt, JournalLine, ModelFailed, ModelStarted, Pla
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An attempt as JSON, an eighth of its size as an object: a run may have many thousands."""
+    """An attempt, packed to a fraction of its size as an object: a run may have many thousands."""
 
-    json: bytes
+    packed: bytes
 
     def attempt(self) -> Attempt:
         """Made anew at each call: take it once and let it go."""
-        return Attempt.model_validate_json(self.json)
+        return Attempt.model_validate_json(zlib.decompress(self.packed))
+
+
+def keep(attempt: Attempt) -> Kept:
+    """The only way to make one."""
+    json = attempt.model_dump_json(exclude_defaults=True)
+    return Kept(zlib.compress(json.encode(), level=1))
 
 
 History = dict[int, list[Kept]]  # repeat → its first try and its retries, in order
@@ -56,7 +63,7 @@ class _Taken:
             self.keys[line.model] = line.key
             self.failures.pop(line.model, None)
         elif isinstance(line, Attempt):
-            self.attempts.append(Kept(line.model_dump_json().encode()))
+            self.attempts.append(keep(line))
         elif isinstance(line, WorkerEnded):
             self.ends.append(line)
         else:
