@@ -6,6 +6,7 @@ Everything else in a run's folder can be made again from it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from schemas.records import JOURNAL_LINE, JournalLine
 
 
 @dataclass(frozen=True)
-class JournalContent:
-    """The lines of a journal, and whether its last one was torn by a sudden end."""
+class JournalEnd:
+    """How long a journal is, and whether its last line was torn by a sudden end."""
 
-    lines: tuple[JournalLine, ...]
     good_bytes: int  # length without the torn line
     torn: bool
 
@@ -55,20 +55,36 @@ class Journal:
         self._file.close()
 
 
-def read_journal(file: Path) -> JournalContent:
-    """All lines. A torn last line is left out; anything else that is wrong is a RunFolderError."""
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:  # the run ended before its first line
-        return JournalContent((), 0, torn=False)
-    except OSError as error:
-        raise RunFolderError(f"cannot read {file}: {error.strerror}") from error
-    whole, newline, rest = data.rpartition(b"\n")
-    lines = []
-    for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
+def journal_end(file: Path) -> JournalEnd:
+    """Where the last whole line ends. Raises RunFolderError if it cannot be read."""
+    size = good_bytes = 0
+    for line in _raw_lines(file):
+        size += len(line)
+        if line.endswith(b"\n"):
+            good_bytes = size
+    return JournalEnd(good_bytes, torn=size > good_bytes)
+
+
+def read_journal(file: Path) -> Iterator[JournalLine]:
+    """One line after the other: all of a long run at once would be some hundred MB.
+
+    A torn last line is left out; anything else that is wrong is a RunFolderError.
+    """
+    for number, line in enumerate(_raw_lines(file), start=1):
+        if not line.endswith(b"\n"):
+            return
         try:
-            lines.append(JOURNAL_LINE.validate_json(line))
+            yield JOURNAL_LINE.validate_json(line)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]["msg"]
             raise RunFolderError(f"{file}, line {number} is damaged: {problem}") from error
-    return JournalContent(tuple(lines), len(whole) + len(newline), torn=bool(rest))
+
+
+def _raw_lines(file: Path) -> Iterator[bytes]:
+    try:
+        with file.open("rb") as stream:
+            yield from stream
+    except FileNotFoundError:  # the run ended before its first line
+        return
+    except OSError as error:
+        raise RunFolderError(f"cannot read {file}: {error.strerror}") from error

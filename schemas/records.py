@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from schemas.messages import Details
 
@@ -15,12 +16,19 @@ Outcome = Literal["ok", "failed", "crashed", "out_of_memory", "timed_out", "prot
 Phase = Literal["env", "download", "spawn", "load", "decode", "transcribe", "idle", "shutdown"]
 
 
+_RULES = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, **_RULES)
 
 
-class PlannedSnippet(_Record):
-    """A snippet as it was asked for; its text travels with the run, so that it can be re-scored."""
+@dataclass(frozen=True, slots=True, config=_RULES)
+class PlannedSnippet:
+    """A snippet as it was asked for; its text travels with the run, so that it can be re-scored.
+
+    Slots, because a plan may have many thousands: as a BaseModel each would take 1 KB more.
+    """
 
     name: str
     reference: str

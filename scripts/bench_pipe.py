@@ -36,12 +36,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from bench_stack import built_stack
 
 from orchestrator.audio.decode import BLOCK_S, Samples
-from orchestrator.environments.build import ensure_env
 from orchestrator.environments.env import Env
-from orchestrator.environments.store import remove_env
-from orchestrator.stacks import Stack, read_stack
+from orchestrator.stacks import Stack
 from orchestrator.supervisor.environment import worker_environment
 from orchestrator.supervisor.worker import Transcribed, Worker, WorkerSpec
 from schemas.messages import SAMPLE_RATE_HZ
@@ -51,20 +50,8 @@ GOAL = 2.0
 TIMEOUT_S = 60.0
 REPLY = b"constant text\n"
 
-STACK_NAME = "bench-pipe"
-STACK_TOML = f"""\
-[project]
-name = "{STACK_NAME}"
-version = "0"
-requires-python = ">=3.10,<3.15"
-dependencies = ["msgpack", "numpy"]
-
-[tool.asrbench]
-worker = "worker.py"
-accelerators = ["cpu"]
-
-[tool.asrbench.models.{STACK_NAME}]
-"""
+NAME = "bench-pipe"
+MODELS = f"[tool.asrbench.models.{NAME}]\n"
 WORKER = """\
 def load(checkpoint, device):
     return None
@@ -91,15 +78,6 @@ while True:
 
 
 Trip = tuple[float, Transcribed]
-
-
-def write_stack(folder: Path) -> Stack:
-    """A stack as somebody else would bring it with --stacks."""
-    stack = folder.resolve() / STACK_NAME
-    stack.mkdir()
-    (stack / "pyproject.toml").write_text(STACK_TOML, encoding="utf-8")
-    (stack / "worker.py").write_text(WORKER, encoding="utf-8")
-    return read_stack(stack)
 
 
 @contextmanager
@@ -227,19 +205,17 @@ def main() -> int:
     print(f"round trip of {AUDIO_S} s of audio, {audio.nbytes:,} bytes")
     print("raw       os.write → readinto one preallocated buffer → a short line back")
     print("asrbench  Worker.transcribe → checked frames → host → a worker that returns a constant")
-    with tempfile.TemporaryDirectory() as name:
-        stack = write_stack(Path(name))
-        env = ensure_env(stack, "cpu", lambda line: print(line, file=sys.stderr))
-        try:
-            for placement in placements():
-                with (
-                    raw_pipe(env, audio) as raw,
-                    asrbench_pipe(stack, env, audio, Path(name) / "worker.log") as asrbench,
-                ):
-                    pairs = measure(raw, asrbench, arguments.pairs, arguments.warm_up)
-                print_result(placement, pairs, crc_seconds(audio))
-        finally:
-            remove_env(env)  # no other run will have this temporary folder
+    with (
+        tempfile.TemporaryDirectory() as name,
+        built_stack(Path(name), NAME, WORKER, MODELS) as (stack, env),
+    ):
+        for placement in placements():
+            with (
+                raw_pipe(env, audio) as raw,
+                asrbench_pipe(stack, env, audio, Path(name) / "worker.log") as asrbench,
+            ):
+                pairs = measure(raw, asrbench, arguments.pairs, arguments.warm_up)
+            print_result(placement, pairs, crc_seconds(audio))
     return 0
 
 

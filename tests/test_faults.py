@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import STACKS, runs
 
+from orchestrator.run.options import RunOptions
+from orchestrator.run.orchestrate import prepare, start
+from orchestrator.views.plain import QuietView
+
 
 @pytest.fixture
 def run(asrbench, puppet_env, tmp_path):
@@ -63,6 +67,27 @@ def test_a_hang_is_ended_at_its_deadline(run, clips, behaviour):
     assert done.code == 1
     assert rows[behaviour]["Outcome"] == "timed_out"
     assert rows["say"]["Outcome"] == "ok"
+
+
+def test_a_row_is_on_disk_before_its_worker_is_cleaned_up(
+    environment, puppet_env, clips, tmp_path, monkeypatch
+):
+    """Killing may take seconds, and what is lost with the controller then is not a result."""
+    monkeypatch.setenv("ASRBENCH_HOME", environment["ASRBENCH_HOME"])
+    journal, seen = tmp_path / "results" / "latest" / "journal.jsonl", []
+
+    class Watching(QuietView):
+        def attempt(self, attempt):
+            pid = int(re.search(r"child (\d+)", attempt.error)[1])
+            seen.append((pid, runs(pid), "timed_out" in journal.read_text(encoding="utf-8")))
+
+    snippets = clips("nurse", seconds=0.1)
+    options = RunOptions(models=("puppet",), snippets=snippets, stacks=(STACKS,), timeout_s=3)
+    start(prepare(options), tmp_path / "results", Watching())
+    ((pid, alive, written),) = seen
+    assert alive
+    assert written
+    assert not runs(pid)
 
 
 @POSIX

@@ -73,6 +73,15 @@ def test_a_sampler_keeps_the_highest_values_and_stops():
     assert (len(peaks.pids), peaks.process_high_water_bytes) == (2, 9)
 
 
+def test_a_new_window_is_looked_at_however_short_it_is():
+    sizes = iter(range(100, 0, -1))
+    sampler = Sampler(lambda: Sample(next(sizes), None, None, {}), 600)
+    for _ in range(10):
+        sampler.begin_window()
+        assert 0 < sampler.window_peaks().resident_bytes < sampler.peaks().resident_bytes
+    sampler.close()
+
+
 def test_memory_rises_by_what_a_child_allocates(cgroup_or_not, start):
     tree = start(ALLOCATE)
     assert line_of(tree.stdout) == "ready"

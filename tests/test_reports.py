@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.errors import RunFolderError
+from orchestrator.journal import read_journal
 from orchestrator.reports.csv_files import safe_cell
 from orchestrator.reports.report import make_report, write_files
 from orchestrator.reports.rows import rows_of
@@ -136,6 +137,25 @@ def test_an_attempt_with_an_outdated_key_or_recording_does_not_count(lines):
 def test_the_last_plan_holds_and_its_text_is_what_is_scored():
     (row,) = rows(plan(planned("a")), started(), attempt("a", "x"), plan(planned("a", "x")))
     assert (row.ok, row.score.wer) == (True, 0.0)
+
+
+def test_a_row_has_its_attempt_as_it_was_journaled():
+    given = attempt(
+        "a", "naïve 你好 🎧", time_s=0.1 + 0.2, audio_s=4.0, details={"beams": 5, "x": None},
+        memory=MemoryPeak(peak_bytes=1 << 40, method="pss"), notes=("one", "two"),
+    )  # fmt: skip
+    (row,) = rows(plan(planned("a")), started(), given)
+    assert row.attempt == given
+
+
+def test_a_journal_is_read_one_line_at_a_time(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    lines = [JOURNAL_LINE.dump_json(line) for line in (started(), attempt("a"))]
+    journal.write_bytes(b"\n".join([*lines, b"damaged", b"torn"]))
+    read = read_journal(journal)
+    assert [next(read), next(read)] == [started(), attempt("a")]
+    with pytest.raises(RunFolderError, match="line 3 is damaged"):
+        next(read)
 
 
 def test_a_journal_without_a_plan_is_an_error():

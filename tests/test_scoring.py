@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from orchestrator import scoring
 from orchestrator.scoring import corpus_wer, corpus_wer_interval, score, scorer_signature
 
 
@@ -144,6 +145,14 @@ def test_the_interval_contains_the_corpus_wer_and_is_always_the_same(number):
     assert 0 <= low <= corpus_wer(scores) <= high
     assert low < high
     assert corpus_wer_interval(list(scores)) == (low, high)
+
+
+@pytest.mark.parametrize("picks", [1, 70, 10_000])
+def test_the_interval_does_not_depend_on_how_many_resamples_are_drawn_at_once(monkeypatch, picks):
+    scores = some_scores(7)
+    whole = corpus_wer_interval(scores)
+    monkeypatch.setattr(scoring, "BOOTSTRAP_PICKS", picks)
+    assert corpus_wer_interval(scores) == whole
 
 
 def test_more_snippets_make_the_interval_narrower():

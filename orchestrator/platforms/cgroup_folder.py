@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.platforms.small_files import read_small
+
 EMPTYING_S = 2.0
 
 
@@ -23,7 +25,7 @@ class CgroupFolder:
 
     def read(self, name: str) -> str:
         """One of its files."""
-        return (self.path / name).read_text(encoding="ascii")
+        return read_small(f"{self.path}/{name}").decode("ascii")
 
     def write(self, name: str, value: str) -> None:
         """Into one of its files."""
@@ -43,7 +45,7 @@ class CgroupFolder:
     def pids(self) -> list[int]:
         """Every process in it, also those that left their session or lost their parent."""
         try:
-            pids = (int(pid) for pid in (self.path / "cgroup.procs").read_bytes().split())
+            pids = (int(pid) for pid in read_small(f"{self.path}/cgroup.procs").split())
             return [pid for pid in pids if pid > 0]  # 0 stands for another container's process
         except OSError:
             return []

@@ -68,7 +68,8 @@ class LinuxMemory:
 
     def begin_window(self) -> None:
         """Count anew: a new phase begins."""
-        self._ended = self.total()
+        ended = (self.window(), self._ended)
+        self._ended = max(filter(None, ended), key=lambda peak: peak.peak_bytes, default=None)
 
         def reset() -> None:
             procfs.reset_high_water(self.pids())

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from orchestrator.platforms.sampling import Sample
+from orchestrator.platforms.small_files import read_small
 
 _PSS = re.compile(rb"^Pss:\s*(\d+) kB", re.MULTILINE)
 _FIELDS = re.compile(rb"^(VmHWM|RssAnon|RssFile|RssShmem):\s*(\d+) kB", re.MULTILINE)
@@ -44,7 +45,7 @@ def cpu_s_by_pid(pids: list[int], proc: Path = Path("/proc")) -> dict[int, float
     second, found = os.sysconf("SC_CLK_TCK"), {}
     for pid in pids:
         try:
-            stat = (proc / str(pid) / "stat").read_bytes()
+            stat = read_small(f"{proc}/{pid}/stat")
         except OSError:  # ended while we looked
             continue
         fields = stat.rpartition(b")")[2].split()[11:15]  # a name may hold anything, also ")"
@@ -59,7 +60,7 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
     high_water = {}
     for pid in pids:
         try:
-            status = (proc / str(pid) / "status").read_bytes()
+            status = read_small(f"{proc}/{pid}/status")
         except OSError:
             continue
         fields = {name: int(value) * 1024 for name, value in _FIELDS.findall(status)}
@@ -85,7 +86,7 @@ def proportional_bytes(pids: list[int], proc: Path = Path("/proc")) -> int:
     total = 0
     for pid in pids:
         try:
-            found = _PSS.search((proc / str(pid) / "smaps_rollup").read_bytes())
+            found = _PSS.search(read_small(f"{proc}/{pid}/smaps_rollup"))
         except OSError:
             continue
         total += int(found[1]) * 1024 if found else 0
@@ -102,7 +103,7 @@ def reset_high_water(pids: list[int], proc: Path = Path("/proc")) -> None:
 def had_children(pid: int, proc: Path = Path("/proc")) -> bool:
     """Whether the process has waited for a child: cminflt of proc_pid_stat(5) counts its faults."""
     try:
-        stat = (proc / str(pid) / "stat").read_bytes()
+        stat = read_small(f"{proc}/{pid}/stat")
         return int(stat.rpartition(b")")[2].split()[8]) > 0
     except (OSError, ValueError, IndexError):
         return False
@@ -111,8 +112,7 @@ def had_children(pid: int, proc: Path = Path("/proc")) -> bool:
 def state(pid: int, proc: Path = Path("/proc")) -> str | None:
     """The letter of proc_pid_stat(5): R runs, D cannot be killed, Z is dead. None if it is gone."""
     try:
-        return (
-            (proc / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
-        )
+        stat = read_small(f"{proc}/{pid}/stat")
+        return stat.rpartition(b")")[2].split()[0].decode("ascii", "replace")
     except (OSError, IndexError):
         return None

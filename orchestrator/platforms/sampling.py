@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 CURVE_S = 10.0  # how much of the memory's course is kept
 CURVE_STEP_S = 0.1
+FRESH_S = 0.001  # a look takes half as long, and several figures are asked for at once
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,19 @@ class Sampler:
         self._total = Peaks()
         self._window = Peaks()
         self._curve: collections.deque[tuple[float, int]] = collections.deque()
+        self._looked_at: float | None = None  # in this window
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory sampler", daemon=True)
         self._thread.start()
 
     def peaks(self) -> Peaks:
-        """The peaks since the start, with one more look right now."""
+        """The peaks since the start, with a look right now."""
         self._take()
         return self._total
 
     def window_peaks(self) -> Peaks:
-        """The peaks since the last begin_window(), with one more look right now."""
+        """The peaks since the last begin_window(), with a look right now."""
         self._take()
         return self._window
 
@@ -94,6 +96,7 @@ class Sampler:
         with self._lock:
             reset()
             self._window = Peaks()
+            self._looked_at = None
 
     def curve(self) -> list[tuple[float, int]]:
         """Resident bytes of the last seconds: (seconds before now, bytes), oldest first."""
@@ -113,7 +116,10 @@ class Sampler:
 
     def _take(self) -> None:
         with self._lock:
+            if self._looked_at is not None and time.monotonic() - self._looked_at < FRESH_S:
+                return
             sample = self._look()
+            self._looked_at = time.monotonic()
             if sample is None:
                 return
             self._total.raise_to(sample)

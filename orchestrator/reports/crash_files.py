@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +27,8 @@ def write_crashes(state: RunState, folder: Path) -> None:
 
 
 def _crashes(state: RunState) -> Iterator[tuple[Attempt | WorkerEnded | ModelFailed, Crash]]:
-    every: tuple[Attempt | WorkerEnded | ModelFailed, ...] = (
-        *state.attempts(),
-        *state.ends,
-        *state.failures.values(),
+    every: Iterator[Attempt | WorkerEnded | ModelFailed] = itertools.chain(
+        state.attempts(), state.ends, state.failures.values()
     )
     for ended in every:
         if ended.crash:

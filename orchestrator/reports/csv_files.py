@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.errors import RunFolderError
 from orchestrator.files import write_whole
-from orchestrator.reports.rows import Row
+from orchestrator.reports.rows import Row, speaker
 from orchestrator.reports.summary import ModelSummary, signature
 from schemas.records import Attempt, Plan
 
@@ -83,7 +83,8 @@ def _result_cells(row: Row) -> dict[str, Cell]:
 
 
 def _attempt_cells(row: Row) -> dict[str, Cell]:
-    attempt = row.attempt
+    attempts = row.attempts
+    attempt = speaker(attempts)
     if attempt is None:
         return {}
     cells: dict[str, Cell] = {
@@ -94,12 +95,12 @@ def _attempt_cells(row: Row) -> dict[str, Cell]:
         "Device": attempt.device,
         "Notes": "; ".join(row.notes),
         "Blame": row.blame,
-        "Disturbed": "; ".join(dict.fromkeys(w for one in row.attempts for w in one.disturbed)),
+        "Disturbed": "; ".join(dict.fromkeys(w for one in attempts for w in one.disturbed)),
     }
     if row.time_s and attempt.audio_s:
         cells["RTF"] = _rounded(row.time_s / attempt.audio_s)
         cells["RTFx"] = _rounded(attempt.audio_s / row.time_s)
-    cells |= _repeat_cells(row) | _memory_cells(attempt)
+    cells |= _repeat_cells(attempts) | _memory_cells(attempt)
     if attempt.load:
         cells |= {
             "Load_Time_Sec": _rounded(attempt.load.total_s),
@@ -111,12 +112,12 @@ def _attempt_cells(row: Row) -> dict[str, Cell]:
     return cells
 
 
-def _repeat_cells(row: Row) -> dict[str, Cell]:
-    times = [one.time_s for one in row.attempts if one.time_s is not None]
-    if len(row.attempts) < 2 or not times:
-        return {"Repeats": len(row.attempts)}
+def _repeat_cells(attempts: Sequence[Attempt]) -> dict[str, Cell]:
+    times = [one.time_s for one in attempts if one.time_s is not None]
+    if len(attempts) < 2 or not times:
+        return {"Repeats": len(attempts)}
     return {
-        "Repeats": len(row.attempts),
+        "Repeats": len(attempts),
         "Time_Sec_Min": _rounded(min(times)),
         "Time_Sec_Max": _rounded(max(times)),
     }

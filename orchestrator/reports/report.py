@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK, EXIT_SOME_FAILED
-from orchestrator.journal import read_journal
+from orchestrator.journal import journal_end, read_journal
 from orchestrator.reports.crash_files import write_crashes
 from orchestrator.reports.csv_files import write_results, write_summary
-from orchestrator.reports.rows import Row, rows_of
+from orchestrator.reports.rows import Row, rows_of, speaker
 from orchestrator.reports.state import RunState, fold
 from orchestrator.reports.summary import ModelSummary, signature, summarise
 
@@ -48,12 +48,12 @@ class Report:
 
 def make_report(folder: Path) -> Report:
     """Read the journal and score."""
-    content = read_journal(folder / "journal.jsonl")
-    state = fold(content.lines)
+    journal = folder / "journal.jsonl"
+    state = fold(read_journal(journal))
     rows = rows_of(state)
     summaries = summarise(rows, state.warm_ups)
     line = signature(state.plan, summaries)
-    return Report(folder, state, rows, summaries, line, content.torn)
+    return Report(folder, state, rows, summaries, line, journal_end(journal).torn)
 
 
 def write_files(report: Report) -> None:
@@ -64,7 +64,8 @@ def write_files(report: Report) -> None:
 
 
 def _row_json(row: Row) -> dict[str, Any]:
-    attempt = row.attempt
+    attempts = row.attempts
+    attempt = speaker(attempts)
     return {
         "model": row.model,
         "snippet": row.snippet.name,
@@ -81,6 +82,6 @@ def _row_json(row: Row) -> dict[str, Any]:
         "peak_ram_bytes": attempt.memory.peak_bytes if attempt and attempt.memory else None,
         "peak_ram_bound": attempt.memory.bound if attempt and attempt.memory else None,
         "blame": row.blame,
-        "disturbed": [words for one in row.attempts for words in one.disturbed],
+        "disturbed": [words for one in attempts for words in one.disturbed],
         "notes": list(row.notes),
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from orchestrator.reports.blame import blame
-from orchestrator.reports.state import RunState
+from orchestrator.reports.state import Kept, RunState
 from orchestrator.scoring import Score, score
 from orchestrator.supervisor.isolation import notes as isolation_notes
 from schemas.records import Attempt, PlannedSnippet
@@ -17,7 +18,7 @@ NOT_RUN = "the run ended before its turn; go on with: asrbench orchestrate --res
 BEFORE_THE_MODEL = ("env", "download", "spawn")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """What is known of one model on one snippet.
 
@@ -28,7 +29,7 @@ class Row:
 
     model: str
     snippet: PlannedSnippet
-    attempts: tuple[Attempt, ...]  # one for each repeat
+    kept: tuple[Kept, ...]  # the attempts, one for each repeat
     outcome: str
     phase: str
     error: str | None
@@ -37,6 +38,7 @@ class Row:
     deaths: int = 0  # tries that took their worker down, also where a later one succeeded
     blame: str | None = None
     notes: tuple[str, ...] = ()
+    time_s: float | None = None  # the median over the repeats
 
     @property
     def ok(self) -> bool:
@@ -44,16 +46,19 @@ class Row:
         return self.outcome == "ok"
 
     @property
-    def attempt(self) -> Attempt | None:
-        """The one that speaks for the row: the first repeat that failed, else the first."""
-        failed = [attempt for attempt in self.attempts if attempt.outcome != "ok"]
-        return next(iter([*failed, *self.attempts]), None)
+    def attempts(self) -> tuple[Attempt, ...]:
+        """One for each repeat. Made anew at each call, see Kept."""
+        return tuple(kept.attempt() for kept in self.kept)
 
     @property
-    def time_s(self) -> float | None:
-        """The median over the repeats."""
-        times = [attempt.time_s for attempt in self.attempts if attempt.time_s is not None]
-        return statistics.median(times) if times else None
+    def attempt(self) -> Attempt | None:
+        """The one that speaks for the row."""
+        return speaker(self.attempts)
+
+
+def speaker(attempts: Iterable[Attempt]) -> Attempt | None:
+    """Of the attempts of a row: the first repeat that failed, else the first."""
+    return min(attempts, key=lambda attempt: attempt.outcome == "ok", default=None)
 
 
 def rows_of(state: RunState) -> list[Row]:
@@ -69,10 +74,8 @@ def _row(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
     failure = state.failures.get(model)
     if snippet.error:
         return Row(model, snippet, (), "failed", "decode", snippet.error, None, None)
-    histories = state.histories.get((model, snippet.name), {})
-    last = tuple(histories[repeat][-1] for repeat in sorted(histories))
-    if last:
-        return _tried(state, model, snippet, last)
+    if state.histories.get((model, snippet.name)):
+        return _tried(state, model, snippet)
     if failure:
         error = f"not tried: {failure.error}"
         text = None if failure.phase in BEFORE_THE_MODEL else ""
@@ -82,18 +85,22 @@ def _row(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
     return Row(model, snippet, (), "", "", NOT_RUN, None, None)
 
 
-def _tried(state: RunState, model: str, snippet: PlannedSnippet, last: tuple[Attempt, ...]) -> Row:
-    row = Row(model, snippet, last, "", "", None, None, None)
-    attempt = row.attempt
+def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
+    kept = [tries for _, tries in sorted(state.histories[model, snippet.name].items())]
+    histories = [[one.attempt() for one in tries] for tries in kept]
+    last = [tries[-1] for tries in histories]
+    attempt = speaker(last)
     assert attempt is not None
     text = None if attempt.phase == "decode" else attempt.text or ""
     score, clean_score = _scores(snippet, text)
     ends = [end for end in state.ends if (end.model, end.after) == (model, snippet.name)]
-    histories = state.histories[model, snippet.name].values()
+    times = [one.time_s for one in last if one.time_s is not None]
     texts = {one.text for one in last if one.outcome == "ok"}
     differing = (f"its repeats gave {len(texts)} different texts",) if len(texts) > 1 else ()
-    return replace(
-        row,
+    return Row(
+        model=model,
+        snippet=snippet,
+        kept=tuple(tries[-1] for tries in kept),
         outcome=attempt.outcome,
         phase=attempt.phase,
         error=attempt.error,
@@ -107,6 +114,7 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet, last: tuple[Att
             *differing,
             *(f"{end.phase}: {end.error}" for end in ends),
         ),
+        time_s=statistics.median(times) if times else None,
     )
 
 

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.errors import RunFolderError
 from schemas.records import Attempt, JournalLine, ModelFailed, ModelStarted, Plan, WorkerEnded
 
-History = dict[int, list[Attempt]]  # repeat → its first try and its retries, in order
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An attempt, packed to a fraction of its size as an object: a run may have many thousands."""
+
+    packed: bytes
+
+    def attempt(self) -> Attempt:
+        """Made anew at each call: take it once and let it go."""
+        return Attempt.model_validate_json(zlib.decompress(self.packed))
+
+
+def keep(attempt: Attempt) -> Kept:
+    """The only way to make one."""
+    json = attempt.model_dump_json(exclude_defaults=True)
+    return Kept(zlib.compress(json.encode(), level=1))
+
+
+History = dict[int, list[Kept]]  # repeat → its first try and its retries, in order
 
 
 @dataclass(frozen=True)
@@ -21,21 +40,19 @@ class RunState:
     ends: list[WorkerEnded]
     failures: dict[str, ModelFailed]
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> Iterator[Attempt]:
         """All that hold, first tries before their retries."""
-        return [
-            attempt
-            for history in self.histories.values()
-            for tries in history.values()
-            for attempt in tries
-        ]
+        for history in self.histories.values():
+            for tries in history.values():
+                for kept in tries:
+                    yield kept.attempt()
 
 
 @dataclass
 class _Taken:
     plan: Plan | None = None
     keys: dict[str, str] = field(default_factory=dict)
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Kept] = field(default_factory=list)
     ends: list[WorkerEnded] = field(default_factory=list)
     failures: dict[str, ModelFailed] = field(default_factory=dict)
 
@@ -46,7 +63,7 @@ class _Taken:
             self.keys[line.model] = line.key
             self.failures.pop(line.model, None)
         elif isinstance(line, Attempt):
-            self.attempts.append(line)
+            self.attempts.append(keep(line))
         elif isinstance(line, WorkerEnded):
             self.ends.append(line)
         else:
@@ -63,7 +80,8 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
     snippets = {snippet.name: snippet.sha256 for snippet in taken.plan.snippets}
     histories: dict[tuple[str, str], History] = {}
     warm_ups: dict[str, list[Attempt]] = {}
-    for attempt in taken.attempts:
+    for kept in taken.attempts:
+        attempt = kept.attempt()
         if attempt.key != taken.keys.get(attempt.model):
             continue
         if attempt.warm_up:
@@ -76,5 +94,5 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
             tries = history.setdefault(attempt.repeat, [])
             if not attempt.retry:  # measured anew: what was before is replaced
                 tries.clear()
-            tries.append(attempt)
+            tries.append(kept)
     return RunState(taken.plan, histories, warm_ups, taken.ends, taken.failures)

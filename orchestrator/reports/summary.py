@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import orchestrator
 from orchestrator import scoring
-from orchestrator.reports.rows import Row
-from schemas.records import Attempt, MemoryPeak, Plan
+from orchestrator.reports.rows import Row, speaker
+from schemas.records import Attempt, DeviceMemory, MemoryPeak, Plan
 
 
 @dataclass(frozen=True)
@@ -80,60 +80,97 @@ def _coverage(summaries: Sequence[ModelSummary]) -> str:
     return "" if all(not one.not_run for one in summaries) else f"{tried}of"
 
 
+@dataclass
+class _Tally:
+    """What a model's attempts add up to; none of them but the first is kept."""
+
+    first: Attempt | None = None  # of those that speak for a row that is ok
+    audio_s: float = 0.0
+    loads_s: list[float] = field(default_factory=list)
+    peak: MemoryPeak | None = None
+    load_peak_bytes: int | None = None
+    first_peak_bytes: int | None = None
+    steady_peak_bytes: int | None = None
+    device_peak_bytes: int | None = None
+    disturbed: int = 0
+    speeds: dict[int, tuple[float, float]] = field(default_factory=dict)  # repeat → audio, time
+
+    def add_row(self, row: Row) -> None:
+        attempts = row.attempts
+        self.disturbed += any(one.disturbed for one in attempts)
+        for one in attempts:
+            self._add_memory(one)
+            self._add_speed(one)
+        if row.ok and (attempt := speaker(attempts)):
+            self.first = self.first or attempt
+            self.audio_s += attempt.audio_s or 0.0
+            if attempt.load:
+                self.loads_s.append(attempt.load.total_s)
+
+    def add_warm_up(self, attempt: Attempt) -> None:
+        self._add_peaks(attempt)
+
+    def _add_memory(self, one: Attempt) -> None:
+        if one.memory and (self.peak is None or one.memory.peak_bytes > self.peak.peak_bytes):
+            self.peak = one.memory
+        if one.nth > 1:
+            self.steady_peak_bytes = _higher(self.steady_peak_bytes, one.attempt_memory)
+        self._add_peaks(one)
+
+    def _add_peaks(self, one: Attempt) -> None:
+        self.load_peak_bytes = _higher(self.load_peak_bytes, one.load_memory)
+        if one.nth == 1:
+            self.first_peak_bytes = _higher(self.first_peak_bytes, one.attempt_memory)
+        for device in one.device_memory:
+            self.device_peak_bytes = _higher(self.device_peak_bytes, device)
+
+    def _add_speed(self, one: Attempt) -> None:
+        """All audio over all time, for each repeat. A retry ran cold and does not count."""
+        if one.outcome == "ok" and one.time_s and one.audio_s and not one.retry:
+            audio_s, time_s = self.speeds.get(one.repeat, (0.0, 0.0))
+            self.speeds[one.repeat] = audio_s + one.audio_s, time_s + one.time_s
+
+
+def _higher(old: int | None, new: MemoryPeak | DeviceMemory | None) -> int | None:
+    if new is None:
+        return old
+    return new.peak_bytes if old is None else max(old, new.peak_bytes)
+
+
 def _summary(model: str, rows: list[Row], warm_ups: Sequence[Attempt]) -> ModelSummary:
-    attempts = [row.attempt for row in rows if row.ok and row.attempt]
-    every = [attempt for row in rows for attempt in row.attempts]
+    tally = _Tally()
+    for warm_up in warm_ups:
+        tally.add_warm_up(warm_up)
+    for row in rows:
+        tally.add_row(row)
     scores = [row.score for row in rows if row.score]
-    speeds = _rtfx_of_repeats(rows)
-    peaks = [attempt.memory for attempt in every if attempt.memory]
-    peak = max(peaks, key=lambda memory: memory.peak_bytes, default=None)
-    loads = [attempt.load.total_s for attempt in attempts if attempt.load]
-    details = attempts[0].load_details if attempts else {}
-    errors = [row.error for row in rows if row.error]
-    first = [one.attempt_memory for one in (*warm_ups, *every) if one.nth == 1]
-    steady = [one.attempt_memory for one in every if one.nth > 1]
+    speeds = [audio_s / time_s for audio_s, time_s in tally.speeds.values()]
+    first, peak = tally.first, tally.peak
+    details = first.load_details if first else {}
+    ok = sum(row.ok for row in rows)
     return ModelSummary(
         model=model,
         snippets=len(rows),
-        ok=len(attempts),
+        ok=ok,
         not_run=sum(not row.outcome for row in rows),
         # a model that never answered has no accuracy, good or bad
-        wer=scoring.corpus_wer(scores) if attempts else None,
-        wer_interval=scoring.corpus_wer_interval(scores) if attempts else None,
-        cer=scoring.corpus_cer(scores) if attempts else None,
-        audio_s=sum(attempt.audio_s or 0.0 for attempt in attempts),
+        wer=scoring.corpus_wer(scores) if ok else None,
+        wer_interval=scoring.corpus_wer_interval(scores) if ok else None,
+        cer=scoring.corpus_cer(scores) if ok else None,
+        audio_s=tally.audio_s,
         rtfx=statistics.median(speeds) if speeds else None,
         rtfx_range=(min(speeds), max(speeds)) if len(speeds) > 1 else None,
-        load_s=statistics.median(loads) if loads else None,
+        load_s=statistics.median(tally.loads_s) if tally.loads_s else None,
         peak_bytes=peak.peak_bytes if peak else None,
         peak_method=peak.method if peak else None,
         peak_bound=peak.bound if peak else None,
-        load_peak_bytes=_highest(one.load_memory for one in (*warm_ups, *every)),
-        first_peak_bytes=_highest(first),
-        steady_peak_bytes=_highest(steady),
-        device_peak_bytes=max(
-            (device.peak_bytes for one in (*warm_ups, *every) for device in one.device_memory),
-            default=None,
-        ),
+        load_peak_bytes=tally.load_peak_bytes,
+        first_peak_bytes=tally.first_peak_bytes,
+        steady_peak_bytes=tally.steady_peak_bytes,
+        device_peak_bytes=tally.device_peak_bytes,
         crashes=sum(row.deaths for row in rows),
-        disturbed=sum(any(one.disturbed for one in row.attempts) for row in rows),
-        device=attempts[0].device if attempts else None,
+        disturbed=tally.disturbed,
+        device=first.device if first else None,
         precision=str(details["precision"]) if "precision" in details else None,
-        first_error=errors[0] if errors else None,
+        first_error=next((row.error for row in rows if row.error), None),
     )
-
-
-def _rtfx_of_repeats(rows: Iterable[Row]) -> list[float]:
-    """All audio over all time, for each repeat. A retry ran cold and does not count."""
-    audio_s: dict[int, float] = {}
-    time_s: dict[int, float] = {}
-    for row in rows:
-        for one in row.attempts:
-            if one.outcome == "ok" and one.time_s and one.audio_s and not one.retry:
-                audio_s[one.repeat] = audio_s.get(one.repeat, 0.0) + one.audio_s
-                time_s[one.repeat] = time_s.get(one.repeat, 0.0) + one.time_s
-    return [audio_s[repeat] / time_s[repeat] for repeat in audio_s]
-
-
-def _highest(peaks: Iterable[MemoryPeak | None]) -> int | None:
-    return max((peak.peak_bytes for peak in peaks if peak), default=None)

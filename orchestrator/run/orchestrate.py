@@ -16,14 +16,14 @@ from orchestrator import machine
 from orchestrator.checkpoints import find_checkpoint
 from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
 from orchestrator.files import write_whole
-from orchestrator.journal import Journal, read_journal
+from orchestrator.journal import Journal, journal_end, read_journal
 from orchestrator.reports.report import Report, make_report, write_files
-from orchestrator.reports.state import RunState, fold
+from orchestrator.reports.state import fold
 from orchestrator.run import folder as run_folder
 from orchestrator.run.jobs import ModelJob
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.turn import run_model
+from orchestrator.run.turn import Held, run_model
 from orchestrator.snippets.find import find_snippets
 from orchestrator.snippets.snippet import Snippet, set_sha256
 from orchestrator.stacks import Stack, find_model, load_stacks
@@ -64,17 +64,17 @@ def start(prepared: Prepared, results: Path, view: View) -> Finished:
     """A new run."""
     folder = run_folder.make_run_folder(results)
     with run_folder.hold(folder):
-        return _run(folder, prepared, view, None, None)
+        return _run(folder, prepared, view, lambda: (), None)
 
 
 def resume(folder: Path, prepared: Prepared, view: View) -> Finished:
     """Do what is missing in a run."""
     with run_folder.hold(folder):
-        content = read_journal(folder / "journal.jsonl")
-        if content.torn:
+        end = journal_end(folder / "journal.jsonl")
+        if end.torn:
             view.note("the journal's last line was torn by a sudden end; it is dropped")
-        state = fold(content.lines) if content.lines else None
-        return _run(folder, prepared, view, state, content.good_bytes)
+        held = _held(folder, prepared, view) if end.good_bytes else lambda: ()
+        return _run(folder, prepared, view, held, end.good_bytes)
 
 
 def recorded_options(folder: Path) -> RunOptions:
@@ -106,24 +106,19 @@ def _choose(stacks: dict[str, Stack], options: RunOptions) -> tuple[list[ModelJo
 
 
 def _run(
-    folder: Path, prepared: Prepared, view: View, state: RunState | None, good_bytes: int | None
+    folder: Path, prepared: Prepared, view: View, held: Held, good_bytes: int | None
 ) -> Finished:
     snippets, jobs = prepared.snippets, prepared.jobs
-    plan = _plan(prepared)
-    record = _run_record(prepared, plan) | _earlier_sessions(folder)
-    if state:
-        gone = {s.name for s in state.plan.snippets} - {s.name for s in snippets}
-        for name in sorted(gone):
-            view.note(f"{name}: was in this run and is not among the snippets any more")
+    started_at, set_hash = now(), set_sha256(snippets)
+    record = _run_record(prepared, started_at, set_hash) | _earlier_sessions(folder)
     _write_json(folder / "run.json", record)
     journal = Journal(folder / "journal.jsonl", good_bytes)
     interrupted = False
     try:
-        journal.append(plan)
+        journal.append(_plan(prepared, started_at, set_hash))
         usable_s = sum(snippet.duration_s or 0.0 for snippet in snippets if not snippet.error)
         view.begin([job.model.name for job in jobs], len(snippets), usable_s)
         recorder = Recorder(journal, view, folder)
-        held = state.attempts() if state else []
         with _terminate_like_ctrl_c():
             for job in jobs:
                 run_model(job, snippets, held, prepared.options, recorder)
@@ -145,9 +140,18 @@ def _run(
     return Finished(report, exit_code, write_error)
 
 
-def _plan(prepared: Prepared) -> Plan:
+def _held(folder: Path, prepared: Prepared, view: View) -> Held:
+    """What still holds of the run that is resumed."""
+    state = fold(read_journal(folder / "journal.jsonl"))
+    gone = {s.name for s in state.plan.snippets} - {s.name for s in prepared.snippets}
+    for name in sorted(gone):
+        view.note(f"{name}: was in this run and is not among the snippets any more")
+    return state.attempts
+
+
+def _plan(prepared: Prepared, started_at: str, set_hash: str) -> Plan:
     return Plan(
-        at=now(),
+        at=started_at,
         models=tuple(
             PlannedModel(
                 name=j.model.name,
@@ -169,13 +173,13 @@ def _plan(prepared: Prepared) -> Plan:
             )
             for snippet in prepared.snippets
         ),
-        snippet_set_sha256=set_sha256(prepared.snippets),
+        snippet_set_sha256=set_hash,
         repeats=prepared.options.repeats,
         warm_up=prepared.options.warm_up,
     )
 
 
-def _run_record(prepared: Prepared, plan: Plan) -> dict[str, Any]:
+def _run_record(prepared: Prepared, started_at: str, set_hash: str) -> dict[str, Any]:
     options = prepared.options
     absolute = options.model_copy(
         update={
@@ -186,10 +190,10 @@ def _run_record(prepared: Prepared, plan: Plan) -> dict[str, Any]:
         }
     )
     return {
-        "started_at": plan.at,
+        "started_at": started_at,
         "machine": machine.describe_machine(),
         "options": absolute.model_dump(mode="json"),
-        "snippet_set_sha256": plan.snippet_set_sha256,
+        "snippet_set_sha256": set_hash,
     }
 
 
@@ -215,7 +219,7 @@ def _envs(folder: Path) -> dict[str, Any]:
     """Of each model that started: its env and the hash of its lock."""
     return {
         line.model: {"env": line.env, "lock_sha256": line.lock_sha256}
-        for line in read_journal(folder / "journal.jsonl").lines
+        for line in read_journal(folder / "journal.jsonl")
         if line.kind == "model_started"
     }
 

@@ -52,11 +52,11 @@ def replay(run: Path, model: str, snippet: str | None, view: View) -> Replayed:
     folder = _fresh_folder(run)
     journal = Journal(folder / "journal.jsonl")
     try:
-        run_model(prepared.jobs[0], [chosen], [], alone, Recorder(journal, view, folder))
+        run_model(prepared.jobs[0], [chosen], lambda: (), alone, Recorder(journal, view, folder))
     finally:
         view.close()
         journal.close()
-    lines = read_journal(folder / "journal.jsonl").lines
+    lines = read_journal(folder / "journal.jsonl")
     return Replayed([line for line in lines if isinstance(line, End)], folder)
 
 

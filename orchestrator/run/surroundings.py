@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from orchestrator.interference import disturbances, worker_cpu_s
@@ -10,6 +11,8 @@ from orchestrator.supervisor.worker import Worker
 
 # a compositor and a browser hold a few hundred MB; more is somebody who computes
 OTHERS_HOLD_BYTES = 1_000_000_000
+# the look after an attempt serves as the one before the next, if that follows at once
+FRESH_S = 0.01
 
 
 class Surroundings:
@@ -19,26 +22,28 @@ class Surroundings:
         self._worker = worker
         self._devices = devices.DeviceSampler(worker.pids, devices.device_sources())
         self._meter = devices.EnergyMeter(devices.energy_counters())
-        self.begin()
+        self._energy = self._meter.read()
+        self._cpu_s, self._machine = worker.cpu_s_by_pid(), look_at_machine()
 
     def begin(self) -> None:
         """An attempt starts."""
         self._devices.reset()
         self._energy = self._meter.read()
-        self._cpu_s = self._worker.cpu_s_by_pid()
-        self._machine = look_at_machine()
+        if time.monotonic() - self._machine.at_s > FRESH_S:
+            self._cpu_s, self._machine = self._worker.cpu_s_by_pid(), look_at_machine()
 
     def end(self) -> dict[str, Any]:
         """Fields of the attempt's record, and notes on what could not be seen."""
-        machine = look_at_machine()
-        cpu_s = worker_cpu_s(self._cpu_s, self._worker.cpu_s_by_pid())
+        cpu_before_s, before = self._cpu_s, self._machine
+        self._cpu_s, self._machine = self._worker.cpu_s_by_pid(), look_at_machine()
+        cpu_s = worker_cpu_s(cpu_before_s, self._cpu_s)
         held = self._devices.peaks()
         problems = (self._devices.problem(), self._meter.problem())
         return {
             "device_memory": held,
             "energy": devices.between(self._energy, self._meter.read()),
             "disturbed": (
-                *disturbances(self._machine, machine, cpu_s),
+                *disturbances(before, self._machine, cpu_s),
                 *self._other_clients({one.device for one in held}),
             ),
             "notes": tuple(filter(None, problems)),

@@ -9,7 +9,7 @@ from orchestrator.snippets.snippet import Snippet
 from schemas.records import Attempt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """One snippet, once."""
 
@@ -29,22 +29,31 @@ def pending_tasks(snippets: Sequence[Snippet], repeats: int, held: Iterable[Atte
     ]
 
 
-def retry_tasks(
-    snippets: Sequence[Snippet], attempts: Iterable[Attempt], retries: int
-) -> list[Task]:
-    """Suspects, to be tried again alone: their last attempt took its worker down."""
-    by_name = {snippet.name: snippet for snippet in snippets}
-    last: dict[tuple[str, int], Attempt] = {}
-    for attempt in attempts:
-        last[attempt.snippet, attempt.repeat] = attempt
-    return [
-        Task(by_name[name], repeat, attempt.retry + 1)
-        for (name, repeat), attempt in last.items()
-        if name in by_name
-        and attempt.crash is not None
-        and attempt.snippet_sha256 == by_name[name].sha256
-        and attempt.retry < retries
-    ]
+class Deaths:
+    """Of each task the last attempt, if it took its worker down; of the others nothing is kept."""
+
+    def __init__(self, attempts: Iterable[Attempt]) -> None:
+        self._last: dict[tuple[str, int], Attempt] = {}
+        for attempt in attempts:
+            self.note(attempt)
+
+    def note(self, attempt: Attempt) -> None:
+        """One more."""
+        task = (attempt.snippet, attempt.repeat)
+        self._last.pop(task, None)
+        if attempt.crash is not None:
+            self._last[task] = attempt
+
+    def retry_tasks(self, snippets: Sequence[Snippet], retries: int) -> list[Task]:
+        """Suspects, to be tried again alone."""
+        by_name = {snippet.name: snippet for snippet in snippets}
+        return [
+            Task(by_name[name], repeat, attempt.retry + 1)
+            for (name, repeat), attempt in self._last.items()
+            if name in by_name
+            and attempt.snippet_sha256 == by_name[name].sha256
+            and attempt.retry < retries
+        ]
 
 
 def shortest(tasks: Sequence[Task]) -> Task:

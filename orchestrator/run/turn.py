@@ -6,7 +6,7 @@ One snippet after the other: parallel work would spoil the times.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.checkpoints import warm_cache
 from orchestrator.environments.build import choose_accelerator, ensure_env
@@ -17,7 +17,7 @@ from orchestrator.run.jobs import ModelJob, model_key
 from orchestrator.run.live_worker import LiveWorker, replay_command, worker_spec
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.tasks import Task, pending_tasks, retry_tasks, shortest
+from orchestrator.run.tasks import Deaths, Task, pending_tasks, shortest
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.isolation import notes as isolation_notes
@@ -47,10 +47,13 @@ class GivenUp(Exception):  # noqa: N818 a result
         super().__init__(error)
 
 
+Held = Callable[[], Iterable[Attempt]]
+
+
 def run_model(
     job: ModelJob,
     snippets: Sequence[Snippet],
-    held: Sequence[Attempt],
+    held: Held,
     options: RunOptions,
     recorder: Recorder,
 ) -> None:
@@ -89,10 +92,13 @@ class _Turn:
         self._warm_up = options.warm_up
         self._log = recorder.logs / f"{job.model.name}.log"
 
-    def run(self, snippets: Sequence[Snippet], held: Sequence[Attempt]) -> None:
+    def run(self, snippets: Sequence[Snippet], held: Held) -> None:
         env = self._prepare()
         key = model_key(self._job, env)
-        attempts = [one for one in held if (one.model, one.key) == (self._name, key)]
+
+        def mine() -> Iterable[Attempt]:
+            return (one for one in held() if (one.model, one.key) == (self._name, key))
+
         self._recorder.journal.append(
             ModelStarted(
                 at=now(),
@@ -103,20 +109,20 @@ class _Turn:
                 lock_sha256=env.lock_sha256,
             )
         )
-        tasks = pending_tasks(snippets, self._options.repeats, attempts)
+        tasks = pending_tasks(snippets, self._options.repeats, mine())
+        deaths = Deaths(mine())
         pending_s = sum(task.snippet.duration_s or 0.0 for task in tasks)
         self._recorder.view.model_begins(self._name, len(tasks), pending_s)
         try:
-            attempts += self._first_tries(tasks, env, key)
+            self._first_tries(tasks, deaths, env, key)
             self._stop()
-            while suspects := retry_tasks(snippets, attempts, self._options.retries):
+            while suspects := deaths.retry_tasks(snippets, self._options.retries):
                 for task in suspects:
-                    attempts.append(self._alone(task, env, key))
+                    deaths.note(self._alone(task, env, key))
         finally:
             self._drop()
 
-    def _first_tries(self, tasks: list[Task], env: Env, key: str) -> list[Attempt]:
-        attempts = []
+    def _first_tries(self, tasks: list[Task], deaths: Deaths, env: Env, key: str) -> None:
         while tasks:
             live = self._ready(env, key)
             if live.tried == 0 and self._warm_up:
@@ -127,11 +133,10 @@ class _Turn:
                 attempt = self._try(live, task)
             if attempt.warm_up:
                 continue
-            attempts.append(attempt)
+            deaths.note(attempt)
             tasks.remove(task)
             if self._crashes >= self._options.max_crashes and tasks:
                 raise self._given_up(attempt.outcome, attempt.phase, attempt.error or "")
-        return attempts
 
     def _alone(self, task: Task, env: Env, key: str) -> Attempt:
         """A suspect in a worker that has seen nothing else."""

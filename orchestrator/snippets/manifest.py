@@ -12,7 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from orchestrator.errors import SnippetsError
 from orchestrator.snippets.snippet import DEFAULT_LANGUAGE, Snippet, printable_name
@@ -31,13 +32,16 @@ Text = Annotated[str, AfterValidator(_encodable)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Line(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    audio_filepath: Text = Field(min_length=1)
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="ignore"))
+class _Line:
+    audio_filepath: Annotated[Text, Field(min_length=1)]
     text: Text
     duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     offset: Seconds = 0.0
-    lang: str = Field(DEFAULT_LANGUAGE, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$")
+    lang: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$")] = DEFAULT_LANGUAGE
+
+
+_LINE = TypeAdapter(_Line)
 
 
 def read_manifest(file: Path) -> list[Snippet]:
@@ -61,7 +65,7 @@ def _line(file: Path, number: int, line: str) -> _Line:
     if len(line) > MAX_LINE_CHARS:
         raise SnippetsError(f"{file}, line {number}: over {MAX_LINE_CHARS} characters")
     try:
-        return _Line.model_validate(json.loads(line))
+        return _LINE.validate_python(json.loads(line))
     except RecursionError as error:
         raise SnippetsError(f"{file}, line {number} is nested too deeply") from error
     except ValidationError as error:

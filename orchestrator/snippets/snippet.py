@@ -11,7 +11,7 @@ from pathlib import Path
 DEFAULT_LANGUAGE = "en"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Snippet:
     """One recording with its reference. error says why it cannot be used, if it cannot."""
 

@@ -2,7 +2,8 @@
 
 A thread reads frames, another waits for the process handle; both put events into one queue, and
 every wait on it has a deadline. Death is told by the handle alone: a grandchild may hold the
-pipes open long after.
+pipes open long after. So what a dead worker left behind is killed at once: then the pipes end, and
+what it had written before is known to be all there is.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from schemas.records import Outcome
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
 _KINDS = {cls.kind for cls in get_args(Reply)}
 
-DRAIN_S = 1.0  # after the process died: time for what it had already written to arrive
+DRAIN_S = 1.0  # after a death, for pipes that a process holds which could not be killed
 EXIT_AFTER_EOF_S = 2.0
 SLICE_S = 0.2  # on Windows a longer wait would not notice Ctrl-C
 THREADS_END_S = 1.0
@@ -105,7 +106,7 @@ class _PipeEnded:
 
 @dataclass(frozen=True)
 class _Exited:
-    returncode: int
+    pass
 
 
 class Channel:
@@ -127,7 +128,7 @@ class Channel:
             raise
         self.spawned_at = time.perf_counter()
         self._log = LogPump(self.tree.stderr, log_file)
-        self._returncode: int | None = None
+        self._dead = False
         self._closing = False
         self._frames_sent = 0
         self._last_sent = self._last_received = "none"
@@ -147,25 +148,23 @@ class Channel:
         except TimeoutError:
             raise self.fault("timed_out", "did not take its audio in time") from None
         except OSError:
-            raise self._death(self.tree.wait(EXIT_AFTER_EOF_S), "closed its input") from None
+            raise self._death("closed its input") from None
 
     def receive(self, deadline: float) -> Received:
         """The next reply. Raises WorkerFault at the deadline, at death and for anything invalid."""
         while True:
-            if self._returncode is not None:
+            if self._dead:
                 deadline = min(deadline, time.monotonic() + DRAIN_S)
             event = self._next_event(deadline)
             if isinstance(event, _Frame):
                 self._last_received = str(event.header.get("kind"))[:40]
                 return Received(self._validated(event.header), event.at)
             if isinstance(event, _Exited):
-                self._returncode = event.returncode
+                self._end_pipes()
             elif isinstance(event, _PipeEnded):
-                if self._returncode is None:
-                    self._returncode = self.tree.wait(EXIT_AFTER_EOF_S)
-                raise self._death(self._returncode, event.why or "closed its output")
-            elif self._returncode is not None:  # died, and somebody else holds its pipe
-                raise self._death(self._returncode, "died")
+                raise self._death(event.why or "closed its output")
+            elif self._dead:  # and somebody holds its pipe who could not be killed
+                raise self._death("died")
             else:
                 raise self.fault("timed_out", "gave no answer in time")
 
@@ -175,9 +174,7 @@ class Channel:
             event = self._events.get_nowait()
             if isinstance(event, _Frame):
                 raise self.fault("protocol_error", "sent a reply that nobody asked for")
-            if isinstance(event, _Exited):
-                self._returncode = event.returncode
-            raise self._death(self.tree.wait(EXIT_AFTER_EOF_S), "closed its output")
+            raise self._death("closed its output")
 
     def last_frames(self) -> str:
         """What was sent last, and what came."""
@@ -221,9 +218,17 @@ class Channel:
         except ValueError as error:
             raise self.fault("protocol_error", f"sent a reply that does not fit: {error}") from None
 
-    def _death(self, returncode: int | None, what: str) -> WorkerFault:
+    def _end_pipes(self) -> None:
+        """Kill what a dead worker left behind, so that its pipes end after its own last words."""
+        if not self._dead:
+            self._dead = True
+            self.tree.kill()
+
+    def _death(self, what: str) -> WorkerFault:
+        returncode = self.tree.wait(EXIT_AFTER_EOF_S)
         if returncode is None:
             return self.fault("protocol_error", f"{what}, but lives on")
+        self._end_pipes()
         self._log.join(THREADS_END_S)  # its last words are often the cause
         ended = describe_exit(returncode)
         evidence = self.tree.out_of_memory()
@@ -247,6 +252,5 @@ class Channel:
                 time.sleep(PENDING_S)
 
     def _wait(self) -> None:
-        returncode = self.tree.wait(None)
-        if returncode is not None:
-            self._events.put(_Exited(returncode))
+        self.tree.wait(None)
+        self._events.put(_Exited())
