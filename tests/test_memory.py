@@ -123,6 +123,22 @@ def test_a_mapped_file_counts_although_it_was_cached_before(cgroup_or_not, stepp
     assert abs(growth(tree, go_on)[0] - N) < TOLERANCE
 
 
+def test_a_file_that_is_read_from_disk_counts_once(cgroup_or_not, stepped, tmp_path):
+    """A cgroup pays for the copy in the page cache too, which nobody needs any more."""
+    file = tmp_path / "weights"
+    file.write_bytes(os.urandom(MIB) * 100)
+    tree, go_on = stepped(
+        f"step(); file = open({str(file)!r}, 'rb', buffering=0)\n"
+        "os.fsync(file.fileno()); os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)\n"
+        "block = touched(N); file.readinto(block); step()\n"
+    )
+    grown, peak = growth(tree, go_on)
+    assert abs(grown - N) < TOLERANCE
+    assert (peak.method, peak.bound) == ("vmhwm", "exact")
+    if cgroup_or_not == "with a cgroup" and peak.cgroup_bytes < 2 * N - TOLERANCE:
+        pytest.skip("the file was not read from a disk: is the temporary folder in memory?")
+
+
 def test_a_mapped_file_in_one_child_and_memory_in_another_count_together(
     cgroup_or_not, stepped, tmp_path
 ):
