@@ -100,6 +100,27 @@ def test_forks_that_share_memory_count_it_once(cgroup_or_not, stepped):
     assert peak.resident_bytes > 4 * N  # what a sum over processes would have said
 
 
+def test_a_child_that_is_not_yet_a_program_does_not_double_its_parent(
+    cgroup_or_not, stepped, tmp_path
+):
+    """posix_spawn lends the child its parent's memory; here until somebody opens the pipe."""
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    tree, _ = stepped(
+        "block = touched(N); step()\n"
+        f"pipe = [(os.POSIX_SPAWN_OPEN, 9, {str(fifo)!r}, os.O_RDONLY, 0)]\n"
+        "os.posix_spawn(sys.executable, [sys.executable, '-c', ''], {}, file_actions=pipe)\n"
+    )
+    tree.begin_memory_window()
+    tree.write(memoryview(b"\n"), time.monotonic() + LIMIT_S)
+    until(lambda: len(tree.pids()) == 2)
+    time.sleep(1)  # looks by the dozen
+    peak = tree.memory_window()
+    fifo.write_bytes(b"")
+    assert N < peak.peak_bytes < 1.5 * N
+    assert N < peak.resident_bytes < 1.5 * N
+
+
 def test_two_children_at_once_count_together(cgroup_or_not, stepped):
     tree, go_on = stepped(
         "step()\n"

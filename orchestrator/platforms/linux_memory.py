@@ -203,7 +203,7 @@ class LinuxMemory:
 def _is_page_cache(beyond: int, peaks: Peaks) -> bool:
     """Whether what a cgroup counts beyond a process's own peak is cache that could be dropped."""
     slack = NEGLIGIBLE * peaks.process_high_water_bytes  # the kernel's own, for the process
-    return 0 < peaks.cache_bytes and beyond <= peaks.cache_bytes + slack
+    return peaks.cache_bytes > 0 and beyond <= peaks.cache_bytes + slack
 
 
 def _mapped(charged: Sample) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator.platforms.sampling import Sample
 
 _PSS = re.compile(rb"^Pss:\s*(\d+) kB", re.MULTILINE)
+_FORKED_NO_EXEC = 0x40  # PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 _FIELDS = re.compile(rb"^(VmHWM|RssAnon|RssFile|RssShmem):\s*(\d+) kB", re.MULTILINE)
 
 
@@ -57,7 +58,7 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
     """Memory of these processes now; None if none of them lives."""
     anon = file = shared = largest_file = 0
     high_water = {}
-    for pid in pids:
+    for pid in own_memory(pids, proc):
         try:
             status = (proc / str(pid) / "status").read_bytes()
         except OSError:
@@ -77,13 +78,35 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
     )
 
 
+def own_memory(pids: list[int], proc: Path = Path("/proc")) -> list[int]:
+    """Without those that still borrow their parent's memory, all of which would count twice.
+
+    A child of vfork, which posix_spawn and subprocess use, does so until it becomes a program, and
+    the thread that made it waits uninterruptibly. A fork whose parent happens to wait like that is
+    left out too, for one look.
+    """
+    return [pid for pid in pids if not _borrows_memory(pid, proc)]
+
+
+def _borrows_memory(pid: int, proc: Path) -> bool:
+    try:
+        fields = (proc / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        parent, flags = fields[1].decode("ascii"), int(fields[6])
+        if not flags & _FORKED_NO_EXEC:
+            return False
+        threads = proc / parent / "task"
+        return any(state(int(thread.name), threads) == "D" for thread in threads.iterdir())
+    except (OSError, ValueError, IndexError):  # ended while we looked
+        return False
+
+
 def proportional_bytes(pids: list[int], proc: Path = Path("/proc")) -> int:
     """Resident memory with each page divided among its users: 10 ms for 300 MB, so not for often.
 
     Source: Pss in smaps_rollup, proc_pid_smaps(5).
     """
     total = 0
-    for pid in pids:
+    for pid in own_memory(pids, proc):
         try:
             found = _PSS.search((proc / str(pid) / "smaps_rollup").read_bytes())
         except OSError:
