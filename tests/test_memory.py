@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -160,8 +161,9 @@ def test_a_file_that_is_read_from_disk_counts_once(cgroup_or_not, stepped, tmp_p
         pytest.skip("the file was not read from a disk: is the temporary folder in memory?")
 
 
+@pytest.mark.parametrize("others_map_it", [False, True])
 def test_a_mapped_file_in_one_child_and_memory_in_another_count_together(
-    cgroup_or_not, stepped, tmp_path
+    cgroup_or_not, stepped, tmp_path, others_map_it
 ):
     file = tmp_path / "weights"
     file.write_bytes(os.urandom(MIB) * 100)
@@ -173,7 +175,10 @@ def test_a_mapped_file_in_one_child_and_memory_in_another_count_together(
         "child(read); child(lambda: (touched(N), time.sleep(600)))\n"
         "time.sleep(1.5); step()\n"
     )
-    grown, peak = growth(tree, go_on)
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as ours:
+        if others_map_it:
+            sum(ours[at] for at in range(0, N, 4096))
+        grown, peak = growth(tree, go_on)
     assert abs(grown - 2 * N) < 3 * TOLERANCE
     assert peak.bound == "lower"
 
