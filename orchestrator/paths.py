@@ -13,6 +13,7 @@ _BUNDLED = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _PACKAGE
 
 SHIPPED_STACKS = _BUNDLED / "envs"
 SHIPPED_SNIPPETS = _BUNDLED / "snippets"
+PROBE_STACK = _PACKAGE / "selftest" / "probe"  # of no model, so not among the shipped ones
 WORKERS = _PACKAGE.parent / "workers"
 HOST = WORKERS / "host.py"
 SECLUSION = WORKERS / "seclusion.py"

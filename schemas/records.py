@@ -97,6 +97,8 @@ class MemoryPeak(_Record):
     bound: Bound = "exact"
     cgroup_bytes: int | None = None  # the cgroup's own counter, page cache included
     uncharged_bytes: int | None = None  # mapped files that the cgroup does not pay for; is added
+    high_water_bytes: int | None = None  # the kernel's own counter of the largest single process
+    proportional_bytes: int | None = None  # highest sampled sum, each shared page counted once
     resident_bytes: int | None = None  # highest sampled sum of resident memory over the tree
     anon_bytes: int | None = None  # highest sampled anonymous and shared memory
     file_bytes: int | None = None  # highest sampled file-backed memory

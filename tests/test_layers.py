@@ -17,6 +17,7 @@ LAYERS = """
 orchestrator.__main__
 orchestrator.cli
 orchestrator.run
+orchestrator.selftest
 orchestrator.reports
 orchestrator.journal
 orchestrator.views
@@ -130,7 +131,10 @@ def test_a_top_level_module_has_a_layer_of_its_own():
 def test_every_module_is_reached_from_an_entry_point():
     worker_modules = {
         "workers." + tomllib.loads(file.read_text(encoding="utf-8"))["tool"]["asrbench"]["worker"]
-        for file in (ROOT / "envs").glob("*/pyproject.toml")
+        for file in [
+            *(ROOT / "envs").glob("*/pyproject.toml"),
+            ROOT / "orchestrator" / "selftest" / "probe" / "pyproject.toml",
+        ]
     }
     commands = {f"orchestrator.cli.{command}" for command in cli.COMMANDS}
     assert commands <= set(FILES)

@@ -30,6 +30,7 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel):
     }  # fmt: skip
     assert "orchestrator/bundled/envs/pocketsphinx/requirements.lock" in names
     assert "workers/pocketsphinx.py" in names
+    assert "orchestrator/selftest/probe/requirements.lock" in names
     assert sum(name.endswith((".wav", ".flac")) for name in names) >= 12
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.shared import stacks_option
 from orchestrator.errors import EXIT_NOTHING_RAN
+
+if TYPE_CHECKING:
+    from orchestrator.stacks import Stack
 
 
 @click.group("env")
@@ -24,9 +28,9 @@ def command() -> None:
 def build(stack: str, stacks: tuple[Path, ...]) -> None:
     """Build the env of STACK from its lock, unless it is there already."""
     from orchestrator.environments.build import choose_accelerator, ensure_env
-    from orchestrator.stacks import find_stack, load_stacks
+    from orchestrator.stacks import find_stack
 
-    found = find_stack(load_stacks(stacks), stack)
+    found = find_stack(_every_stack(stacks), stack)
     env = ensure_env(found, choose_accelerator(found), click.echo)
     click.echo(f"{env.folder}")
 
@@ -37,9 +41,9 @@ def build(stack: str, stacks: tuple[Path, ...]) -> None:
 def rebuild(stack: str, stacks: tuple[Path, ...]) -> None:
     """Build the env of STACK anew; the old one stays until the new one works."""
     from orchestrator.environments.build import choose_accelerator, rebuild_env
-    from orchestrator.stacks import find_stack, load_stacks
+    from orchestrator.stacks import find_stack
 
-    found = find_stack(load_stacks(stacks), stack)
+    found = find_stack(_every_stack(stacks), stack)
     env = rebuild_env(found, choose_accelerator(found), click.echo)
     click.echo(f"{env.folder}")
 
@@ -53,14 +57,13 @@ def list_(stacks: tuple[Path, ...]) -> None:
     from rich.text import Text
 
     from orchestrator.environments.inventory import inventory
-    from orchestrator.stacks import load_stacks
     from orchestrator.views.console import table_console
     from orchestrator.views.text import printable
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Stack", "Accelerator", "State", "Python", "MB", "Build s", "Env"):
         table.add_column(heading, overflow="fold")
-    for item in inventory(load_stacks(stacks)):
+    for item in inventory(_every_stack(stacks)):
         env = item.env
         cells = (
             item.stack,
@@ -88,9 +91,9 @@ def check(ctx: click.Context, stack: str, stacks: tuple[Path, ...]) -> None:
     from orchestrator.environments.build import choose_accelerator, prove_env
     from orchestrator.environments.lock import read_lock
     from orchestrator.environments.store import find_env
-    from orchestrator.stacks import find_stack, load_stacks
+    from orchestrator.stacks import find_stack
 
-    found = find_stack(load_stacks(stacks), stack)
+    found = find_stack(_every_stack(stacks), stack)
     accelerator = choose_accelerator(found)
     lock = read_lock(found, accelerator)
     env = find_env(found, accelerator, lock) if lock else None
@@ -114,9 +117,9 @@ def lock(stack: str, stacks: tuple[Path, ...]) -> None:
     """Resolve the dependencies of STACK anew and write its lock."""
     from orchestrator.environments.build import choose_accelerator
     from orchestrator.environments.lock import make_lock
-    from orchestrator.stacks import find_stack, load_stacks
+    from orchestrator.stacks import find_stack
 
-    found = find_stack(load_stacks(stacks), stack)
+    found = find_stack(_every_stack(stacks), stack)
     made = make_lock(found, choose_accelerator(found))
     click.echo(f"{made.file}")
 
@@ -128,10 +131,9 @@ def remove(stack: str, stacks: tuple[Path, ...]) -> None:
     """Delete all envs of STACK, also those of older locks. Lock and checkpoints stay."""
     from orchestrator.environments.store import list_envs, remove_env
     from orchestrator.errors import unknown_name
-    from orchestrator.stacks import load_stacks
 
     built = [env for env in list_envs() if env.stack == stack]
-    known = set(load_stacks(stacks)) | {env.stack for env in list_envs()}
+    known = set(_every_stack(stacks)) | {env.stack for env in list_envs()}
     if stack not in known:
         raise unknown_name("stack", stack, known)
     for env in built:
@@ -139,3 +141,11 @@ def remove(stack: str, stacks: tuple[Path, ...]) -> None:
         click.echo(f"removed {env.folder}")
     if not built:
         click.echo(f"{stack}: no env is built")
+
+
+def _every_stack(stacks: tuple[Path, ...]) -> dict[str, Stack]:
+    """Also the self-test's, which holds no model but has an env like any other."""
+    from orchestrator import paths
+    from orchestrator.stacks import load_stacks
+
+    return load_stacks((*stacks, paths.PROBE_STACK))

@@ -4,7 +4,8 @@ Three sources, the highest of which is reported, with its name:
 
 cgroup   counts the tree and misses no spike, but charges a page to whoever touched it first. Files
          that were cached before are missing: what of them was mapped all the time is added. Page
-         cache that nobody needs is in it: then it is an upper bound
+         cache that nobody needs is in it: then it is an upper bound, and left out if vmhwm is exact
+         and page cache is all that it counts beyond
 vmhwm    each process's own high-water mark: exact for a tree of one
 pss-sum  sampled, each shared page counted once: for trees of several where the others fall short
 """
@@ -107,10 +108,13 @@ class LinuxMemory:
         self._sampler.close()
 
     def _peak(self, peaks: Peaks, counted: int | None) -> MemoryPeak | None:
-        sources = {"vmhwm": peaks.process_high_water_bytes, "pss-sum": peaks.proportional_bytes}
+        high_water = peaks.process_high_water_bytes
+        sources = {"vmhwm": high_water, "pss-sum": peaks.proportional_bytes}
         uncharged = peaks.uncharged_bytes or 0
         if self._cgroup and counted is not None:
-            sources[self._cgroup.method] = counted + uncharged
+            beyond = counted + uncharged - high_water
+            if not (self._is_alone(peaks) and _is_page_cache(beyond, peaks)):
+                sources[self._cgroup.method] = counted + uncharged
         method = max(sources, key=lambda name: sources[name])
         if not sources[method]:
             return None
@@ -120,6 +124,8 @@ class LinuxMemory:
             bound=self._bound(method, sources[method], peaks),
             cgroup_bytes=counted,
             uncharged_bytes=uncharged if counted is not None else None,
+            high_water_bytes=high_water or None,
+            proportional_bytes=peaks.proportional_bytes or None,
             resident_bytes=peaks.resident_bytes,
             anon_bytes=peaks.anon_bytes,
             file_bytes=peaks.file_bytes,
@@ -131,10 +137,13 @@ class LinuxMemory:
         if method == "pss-sum":
             return "lower"
         if method == "vmhwm":
-            alone = len(peaks.pids) == 1 and not procfs.had_children(self._pid)
-            alive = procfs.state(self._pid) not in (None, "Z")
-            return "exact" if alone and alive else "lower"
+            return "exact" if self._is_alone(peaks) else "lower"
         return "upper" if peaks.cache_bytes > NEGLIGIBLE * peak_bytes else "exact"
+
+    def _is_alone(self, peaks: Peaks) -> bool:
+        """Whether the tree is one living process, of which the kernel tells the exact peak."""
+        alone = len(peaks.pids) == 1 and not procfs.had_children(self._pid)
+        return alone and procfs.state(self._pid) not in (None, "Z")
 
     def _limited(self) -> bool:
         return self._limit_bytes is not None
@@ -190,6 +199,12 @@ class LinuxMemory:
         if held > self._limit_bytes:
             self._over = held
             self._on_limit()
+
+
+def _is_page_cache(beyond: int, peaks: Peaks) -> bool:
+    """Whether what a cgroup counts beyond a process's own peak is cache that could be dropped."""
+    slack = NEGLIGIBLE * peaks.process_high_water_bytes  # the kernel's own, for the process
+    return peaks.cache_bytes > 0 and beyond <= peaks.cache_bytes + slack
 
 
 def _mapped(charged: Sample) -> int:

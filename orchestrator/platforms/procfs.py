@@ -14,7 +14,8 @@ from pathlib import Path
 from orchestrator.platforms.sampling import Sample
 from orchestrator.platforms.small_files import read_small
 
-_PSS = re.compile(rb"^Pss:\s*(\d+) kB", re.MULTILINE)
+_ROLLUP = re.compile(rb"^(Pss|Private_\w+|Shared_\w+):\s*(\d+) kB", re.MULTILINE)
+_FORKED_NO_EXEC = 0x40  # PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 _FIELDS = re.compile(rb"^(VmHWM|RssAnon|RssFile|RssShmem):\s*(\d+) kB", re.MULTILINE)
 
 
@@ -58,7 +59,7 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
     """Memory of these processes now; None if none of them lives."""
     anon = file = shared = largest_file = 0
     high_water = {}
-    for pid in pids:
+    for pid in own_memory(pids, proc):
         try:
             status = read_small(f"{proc}/{pid}/status")
         except OSError:
@@ -78,19 +79,49 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
     )
 
 
-def proportional_bytes(pids: list[int], proc: Path = Path("/proc")) -> int:
-    """Resident memory with each page divided among its users: 10 ms for 300 MB, so not for often.
+def own_memory(pids: list[int], proc: Path = Path("/proc")) -> list[int]:
+    """Without those that still borrow their parent's memory, all of which would count twice.
 
-    Source: Pss in smaps_rollup, proc_pid_smaps(5).
+    A child of vfork, which posix_spawn and subprocess use, does so until it becomes a program, and
+    the thread that made it waits uninterruptibly. A fork whose parent happens to wait like that is
+    left out too, for one look.
     """
-    total = 0
-    for pid in pids:
+    return [pid for pid in pids if not _borrows_memory(pid, proc)]
+
+
+def _borrows_memory(pid: int, proc: Path) -> bool:
+    try:
+        fields = (proc / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        parent, flags = fields[1].decode("ascii"), int(fields[6])
+        if not flags & _FORKED_NO_EXEC:
+            return False
+        threads = proc / parent / "task"
+        return any(state(int(thread.name), threads) == "D" for thread in threads.iterdir())
+    except (OSError, ValueError, IndexError):  # ended while we looked
+        return False
+
+
+def proportional_bytes(pids: list[int], proc: Path = Path("/proc")) -> int:
+    """Resident memory with each page counted once: 10 ms for 300 MB, so not for often.
+
+    The higher of two values, neither of which is too high: PSS, which divides a library's pages
+    also with processes outside the tree; and what each process has for itself + the most that one
+    of them shares. Source: smaps_rollup in proc_pid_smaps(5).
+    """
+    divided = alone = most_shared = 0
+    for pid in own_memory(pids, proc):
         try:
-            found = _PSS.search(read_small(f"{proc}/{pid}/smaps_rollup"))
+            rollup = read_small(f"{proc}/{pid}/smaps_rollup")
         except OSError:
             continue
-        total += int(found[1]) * 1024 if found else 0
-    return total
+        fields = {name: int(value) * 1024 for name, value in _ROLLUP.findall(rollup)}
+        divided += fields.get(b"Pss", 0)
+        alone += fields.get(b"Private_Clean", 0) + fields.get(b"Private_Dirty", 0)
+        shared = fields.get(b"Shared_Clean", 0) + fields.get(b"Shared_Dirty", 0)
+        most_shared = max(most_shared, shared)
+    if any(state(pid, proc) in (None, "Z") for pid in pids):
+        return divided  # what it shared with one other may have been counted as that one's own
+    return max(divided, alone + most_shared)
 
 
 def reset_high_water(pids: list[int], proc: Path = Path("/proc")) -> None:

@@ -84,7 +84,10 @@ class WindowsProcessTree:
         peak_bytes, method = max(
             (peaks.resident_bytes, SAMPLED), (peaks.process_high_water_bytes, "peak-working-set")
         )
-        return _peak(peaks, peak_bytes, method, self._job.peak_commit_bytes())
+        found = _peak(peaks, peak_bytes, method, self._job.peak_commit_bytes())
+        return found and found.model_copy(
+            update={"high_water_bytes": peaks.process_high_water_bytes}
+        )
 
     def begin_memory_window(self) -> None:
         """A new phase begins."""

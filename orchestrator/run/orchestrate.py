@@ -24,6 +24,7 @@ from orchestrator.run.jobs import ModelJob
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
 from orchestrator.run.turn import Held, run_model
+from orchestrator.selftest import record as selftest
 from orchestrator.snippets.find import find_snippets
 from orchestrator.snippets.snippet import Snippet, set_sha256
 from orchestrator.stacks import Stack, find_model, load_stacks
@@ -63,6 +64,9 @@ def prepare(options: RunOptions) -> Prepared:
 def start(prepared: Prepared, results: Path, view: View) -> Finished:
     """A new run."""
     folder = run_folder.make_run_folder(results)
+    hint = selftest.standing()[1]
+    if hint:
+        view.note(hint)
     with run_folder.hold(folder):
         return _run(folder, prepared, view, lambda: (), None)
 
@@ -192,6 +196,7 @@ def _run_record(prepared: Prepared, started_at: str, set_hash: str) -> dict[str,
     return {
         "started_at": started_at,
         "machine": machine.describe_machine(),
+        "selftest": selftest.standing()[0],
         "options": absolute.model_dump(mode="json"),
         "snippet_set_sha256": set_hash,
     }
