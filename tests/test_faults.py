@@ -82,7 +82,9 @@ def test_a_row_is_on_disk_before_its_worker_is_cleaned_up(
             seen.append((pid, runs(pid), "timed_out" in journal.read_text(encoding="utf-8")))
 
     snippets = clips("nurse", seconds=0.1)
-    options = RunOptions(models=("puppet",), snippets=snippets, stacks=(STACKS,), timeout_s=3)
+    options = RunOptions(
+        models=("puppet",), snippets=snippets, stacks=(STACKS,), timeout_s=3, retries=0
+    )
     start(prepare(options), tmp_path / "results", Watching())
     ((pid, alive, written),) = seen
     assert alive
