@@ -117,9 +117,11 @@ def _peaks(
     """Of the attempt with nothing in it; then with it: of the worker and of the attempt."""
     with _worker(bench, footprint.name, footprint.act, footprint.hold_s) as worker:
         worker.load(TIMEOUT_S)
+        worker.begin_memory_window()
         _attempt(worker, QUIET, TIMEOUT_S)
         baseline = worker.attempt_memory()
         prepare_cache(bench.file, footprint.cache)
+        worker.begin_memory_window()
         _attempt(worker, LOUD, TIMEOUT_S)
         return baseline, worker.memory(), worker.attempt_memory()
 
