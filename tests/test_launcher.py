@@ -31,8 +31,8 @@ SOURCE = """
 import os, resource, subprocess, sys
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 real, *arguments = sys.argv[1:]
-if arguments and arguments[-1].isdigit():  # a host here looks at its parent, on Windows it does not
-    arguments[-1] = str(os.getpid())
+if arguments[-2:-1] and arguments[-2].isdigit():  # a host here looks at its parent
+    arguments[-2] = str(os.getpid())
 code = subprocess.run([real, *arguments]).returncode
 if code < 0:
     os.kill(os.getpid(), -code)
