@@ -1,0 +1,99 @@
+"""asrbench in a world that is a little different, and what it holds when it is done.
+
+    python controller.py FOLDER WORLD,… orchestrate …
+
+Writes FOLDER/held.json: file descriptors and threads that were not there before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def descriptors() -> dict[str, str]:
+    """Open ones, and what they are."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"):
+        try:
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+    return found
+
+
+def no_cgroup() -> None:
+    """As for most users."""
+    from orchestrator.platforms import cgroups
+
+    cgroups.make_cgroup = lambda *arguments, **keywords: None
+
+
+def slow_disk() -> None:
+    """Nothing is safe before 0.4 s have passed."""
+    fsync = os.fsync
+
+    def slow(fd: int) -> None:
+        time.sleep(0.4)
+        fsync(fd)
+
+    os.fsync = slow
+
+
+def short_waits() -> None:
+    """So that a hundred faults do not take an hour."""
+    from orchestrator.environments import build
+    from orchestrator.supervisor import channel, worker
+
+    build.PROOF_TIMEOUT_S = 4.0
+    channel.EXIT_AFTER_EOF_S = 0.6
+    worker.STOP_S = 2.0
+
+
+def wild_clock() -> None:
+    """The time of day jumps an hour back, two forth, at every look."""
+    import datetime
+
+    real, looks = time.time, iter(range(1_000_000))
+    time.time = lambda: real() + (-3600 if next(looks) % 2 else 7200)
+
+    class Wild(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+            return cls.fromtimestamp(time.time(), tz)
+
+    datetime.datetime = Wild
+
+
+WORLDS = {
+    "no-cgroup": no_cgroup,
+    "slow-disk": slow_disk,
+    "short-waits": short_waits,
+    "wild-clock": wild_clock,
+}
+
+
+def main() -> None:
+    """See above."""
+    folder, worlds, *arguments = sys.argv[1:]
+    for world in filter(None, worlds.split(",")):
+        WORLDS[world]()
+    from orchestrator import cli
+
+    sys.argv = ["asrbench", *arguments]
+    before = descriptors()
+    try:
+        cli.main()
+    finally:
+        left = {fd: what for fd, what in descriptors().items() if before.get(fd) != what}
+        threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+        held = json.dumps({"descriptors": left, "threads": threads})
+        Path(folder, "held.json").write_text(held, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
