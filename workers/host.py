@@ -232,14 +232,15 @@ def write_all(stream: io.FileIO, data: bytes) -> None:
 def serve(requests_fd: int, replies_fd: int, network: str) -> None:
     """Answer requests until stdin closes."""
 
+    requests = open(requests_fd, "rb", buffering=0)  # noqa: SIM115
+    replies = open(replies_fd, "wb", buffering=0)  # noqa: SIM115
+
     def let_go() -> None:
-        os.close(requests_fd)
-        os.close(replies_fd)
+        requests.close()
+        replies.close()
 
     if hasattr(os, "register_at_fork"):  # a forked child must not keep our pipes open
         os.register_at_fork(after_in_child=let_go)
-    requests = open(requests_fd, "rb", buffering=0)  # noqa: SIM115
-    replies = open(replies_fd, "wb", buffering=0)  # noqa: SIM115
 
     def send(reply: Reply) -> None:
         write_all(replies, framing.encode_frame(asdict(reply)))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from matrix.faults import CELLS, Cell
 
-HANGING = 3  # that many share a run: they wait one after the other, and runs side by side
-NEIGHBOUR = "none"
+HANGING = 5  # that many share a run: they wait one after the other, and runs side by side
+NEIGHBOUR = ("transcribe", "none")
 BY_CLIP = ("transcribe", "idle")  # the audio says which fault; elsewhere the model does
+GOOD = "saboteur"  # a model that does only what the audio says
 
 
 @dataclass(frozen=True)
@@ -32,26 +33,23 @@ class Batch:
     @property
     def models(self) -> list[str]:
         """In their order; a good one at the end shows that the run goes on."""
-        if self.by_clip:
-            return [f"saboteur-{self.cells[0].phase}"]
-        return [*(model_of(cell) for cell in self.cells), "saboteur-transcribe"]
+        return [GOOD] if self.by_clip else [*(model_of(cell) for cell in self.cells), GOOD]
 
     @property
-    def clips(self) -> list[str]:
-        """The faults that the recordings ask for: between any two there is a good one."""
+    def clips(self) -> list[tuple[str, str]]:
+        """Phase and fault that each recording asks for: between any two there is a good one."""
         if not self.by_clip:
             return [NEIGHBOUR]
-        faults = itertools.chain.from_iterable((cell.fault, NEIGHBOUR) for cell in self.cells)
-        return [NEIGHBOUR, *faults]
+        asked = [(cell.phase, cell.fault) for cell in self.cells]
+        return [NEIGHBOUR, *itertools.chain.from_iterable((one, NEIGHBOUR) for one in asked)]
 
     @property
     def options(self) -> list[str]:
-        cell = self.cells[0]
-        crashes = "1" if cell.phase == "load" and cell.recorded == "load" else "1000"
-        retries = "1" if cell.seen_in == "next" else "0"
-        limit = ["--memory-limit", "250MB"] if cell.limited else []
+        crashes = "1000" if self.by_clip else "1"
+        retries = "1" if self.cells[0].seen_in == "next" else "0"
+        limit = ["--memory-limit", "250MB"] if self.cells[0].limited else []
         return [
-            "--no-warm-up", "--timeout", "3", "--load-timeout", "5", "--max-crashes", crashes,
+            "--no-warm-up", "--timeout", "3", "--load-timeout", "4", "--max-crashes", crashes,
             "--retries", retries, *limit,
         ]  # fmt: skip
 
@@ -62,24 +60,26 @@ class Batch:
 
 def model_of(cell: Cell) -> str:
     """The model whose row is the cell's."""
-    return f"saboteur-{cell.phase}" if cell.phase in BY_CLIP else f"{cell.phase}-{cell.fault}"
+    return GOOD if cell.phase in BY_CLIP else f"{cell.phase}-{cell.fault}"
 
 
 def _kind(cell: Cell) -> tuple[str, ...]:
-    waits = cell.hangs and cell.phase != "shutdown"
-    later = cell.recorded if cell.phase == "load" else ""
     return (
-        cell.phase, cell.world, "hang" * waits, "limit" * cell.limited,
-        "next" * (cell.seen_in == "next"), later,
-    )  # fmt: skip
+        "by-clip" if cell.phase in BY_CLIP else "by-model",
+        cell.world,
+        "hang" * cell.hangs,
+        "limit" * cell.limited,
+        "next" * (cell.seen_in == "next"),
+    )
 
 
 def _batches() -> Iterator[Batch]:
     for kind, cells in itertools.groupby(sorted(CELLS, key=_kind), _kind):
-        some, size = tuple(cells), HANGING if "hang" in kind else 30
-        for start in range(0, len(some), size):
-            name = "-".join([*filter(None, kind), str(start)])
-            yield Batch(name, some[start : start + size])
+        some, most = tuple(cells), HANGING if "hang" in kind else 40
+        number = -(-len(some) // most)  # all of a kind have as many, or one less
+        for part in range(number):
+            name = "-".join([*filter(None, kind), str(part)])
+            yield Batch(name, some[part::number])
 
 
 BATCHES = list(_batches())

@@ -11,7 +11,7 @@ from matrix.batches import BATCHES
 from matrix.runs import orchestrate
 from matrix.table import outcomes_of, table
 
-SIDE_BY_SIDE = 4  # most of the time they wait for deadlines
+SIDE_BY_SIDE = 5  # most of the time they wait for deadlines
 
 
 def pytest_terminal_summary(terminalreporter):

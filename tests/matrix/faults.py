@@ -52,15 +52,16 @@ def _ends(outcome: str, words: str, faults: str, phases: str, **more: str) -> No
         for phase in phases.split():
             default = "end" if phase in ("idle", "shutdown") and outcome != "ok" else "row"
             seen_in = more.get("seen_in", default)
+            quiet = outcome == "ok" or seen_in == "next"
             CELLS.append(
                 Cell(
                     fault,
                     phase,
                     outcome,
                     words,
-                    more.get("recorded", "transcribe" if seen_in == "next" else RECORDED[phase]),
+                    more.get("recorded", "transcribe" if quiet else RECORDED[phase]),
                     seen_in,
-                    more.get("world", "slow-disk" if phase == "idle" else ""),
+                    more.get("world", "slow-disk" if phase in ("idle", "transcribe") else ""),
                     hangs=outcome == "timed_out",
                     limited=fault in ("memory", "childs_memory"),
                 )
@@ -84,7 +85,8 @@ _ends("out_of_memory", "MemoryError", "memory_error", "load transcribe")
 _ends("crashed", "the saboteur raised", "exception", "hello")
 _ends("crashed", "MemoryError", "memory_error", "hello")
 _ends("ok", "", "exception memory_error", "spawn idle shutdown")  # Python itself goes on
-_ends("crashed", "exited with status 7", "system_exit", ASKED)
+_ends("crashed", "SystemExit: 7", "system_exit", "spawn")
+_ends("crashed", "exited with status 7", "system_exit", "hello load transcribe")
 
 # it hangs
 _ends("timed_out", "no answer in time", "hang hang_with_gil busy_loop deaf stderr_flood", ASKED)
@@ -98,18 +100,17 @@ _ends("timed_out", "did not end", "hang hang_with_gil busy_loop deaf stopped", "
 _ends("timed_out", "did not end", "stdout_flood stderr_flood", "shutdown")
 
 # it starts others
-for world in ("", "no-cgroup"):
-    _ends("crashed", "exited with status 3", "pipe_holder fork_bomb", ASKED, world=world)
-    _ends("crashed", "exited with status 3", "pipe_holder fork_bomb", "shutdown", world=world)
-    _ends("ok", "", "daemon", ASKED + " shutdown", world=world)
-_ends("crashed", "exited with status 3", "pipe_holder fork_bomb", "idle")
-_ends("ok", "", "daemon", "idle")
-_ends("ok", "", "bare_daemon", EVERY)
+for phase in EVERY.split():
+    _ends("crashed", "exited with status 3", "pipe_holder fork_bomb", phase)
+    _ends("ok", "", "daemon bare_daemon", phase)
+for phase in (ASKED + " shutdown").split():
+    _ends("crashed", "exited with status 3", "pipe_holder fork_bomb", phase, world="no-cgroup")
+    _ends("ok", "", "daemon", phase, world="no-cgroup")
 
 # it takes memory
 _ends("out_of_memory", "limit of 250 MB", "memory", EVERY)
 _ends("out_of_memory", "limit of 250 MB", "childs_memory", "load transcribe")
-for phase in ("spawn", "hello", "load", "transcribe", "shutdown"):
+for phase in (ASKED + " shutdown").split():
     _ends("out_of_memory", "limit of 250 MB", "memory childs_memory", phase, world="no-cgroup")
 
 # what it returns
@@ -135,12 +136,12 @@ _ends("protocol_error", "kind", "missing_field", ASKED)
 _ends("protocol_error", "does not fit", "nan", ASKED)
 _ends("protocol_error", "'another'", "wrong_snippet", "transcribe")
 _ends("protocol_error", "with 7 samples", "fewer_samples", "transcribe")
-_ends("timed_out", "partial texts", "partials", "transcribe")
+_ends("timed_out", "in time", "partials", "transcribe")
 _ends("protocol_error", "'hello' out of turn", "twice", "spawn hello", recorded="load")
 _ends("protocol_error", "'loaded' out of turn", "twice", "load", recorded="transcribe")
 _ends(
     "protocol_error", "nobody asked for", "twice", "transcribe",
-    seen_in="end", recorded="idle", world="slow-disk",
+    seen_in="end", recorded="idle",
 )  # fmt: skip
 _ends("protocol_error", "nobody asked for", "wrong_kind extra_field twice", "idle")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from matrix.batches import BY_CLIP, NEIGHBOUR, Batch, model_of
+from matrix.batches import BY_CLIP, GOOD, Batch, model_of
 from matrix.faults import CELLS
 
 SABOTEUR = Path(__file__).resolve().parent / "saboteur"
@@ -42,9 +42,7 @@ def write_saboteur(folder: Path, lock: Path) -> None:
     """The stack with a model for each fault that a model brings about."""
     shutil.copytree(SABOTEUR, folder / "saboteur")
     models = dict.fromkeys(model_of(cell) for cell in CELLS if cell.phase not in (*BY_CLIP, "env"))
-    text = HEAD.format(name="saboteur")
-    for phase in BY_CLIP:
-        text += f'[tool.asrbench.models.saboteur-{phase}]\noptions = {{ at = "{phase}" }}\n'
+    text = HEAD.format(name="saboteur") + f"[tool.asrbench.models.{GOOD}]\n"
     for model in models:
         phase, _, fault = model.partition("-")
         options = f'{{ at = "{phase}", fault = "{fault}" }}'
@@ -79,19 +77,24 @@ def hook_into(env: Path) -> None:
     (packages / "saboteur.pth").write_text("import saboteur.early\n", encoding="utf-8")
 
 
-def write_clips(folder: Path, faults: list[str]) -> Path:
-    """Recordings whose first sample says which fault."""
+def write_clips(folder: Path, asked: list[tuple[str, str]]) -> Path:
+    """Recordings whose first two samples say which fault, and when."""
     folder.mkdir()
-    for number, fault in enumerate(faults):
+    for number, (phase, fault) in enumerate(asked):
         samples = np.full(round(16_000 * CLIP_S), 0.25, np.float32)
-        samples[0] = list(FAULTS).index(fault) / 1000
+        samples[:2] = list(FAULTS).index(fault) / 1000, 0.75 * (phase == "idle")
         soundfile.write(folder / f"{number:03d}.wav", samples, 16_000, subtype="FLOAT")
         (folder / f"{number:03d}.txt").write_text("hello world", encoding="utf-8")
     return folder
 
 
 def write_queue(folder: Path, batch: Batch) -> None:
-    """What the next processes will meet before they are workers."""
-    if batch.cells[0].phase in ("spawn", "hello"):
-        lines = [f"{cell.phase} {cell.fault}" for cell in batch.cells]
-        (folder / "queue").write_text("\n".join([*lines, f"spawn {NEIGHBOUR}"]), encoding="utf-8")
+    """What the next processes will meet before they are workers; see saboteur/early.py."""
+    lines = []
+    for cell in batch.cells:
+        if cell.phase in ("spawn", "hello"):
+            lines.append(f"{cell.phase} {cell.fault}")
+        elif cell.phase in ("load", "shutdown"):
+            lines.append("none none")
+    if not batch.by_clip:
+        (folder / "queue").write_text("\n".join(lines), encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from matrix.batches import BATCH_OF, BATCHES, Batch, model_of
+from matrix.batches import BATCH_OF, BATCHES, GOOD, Batch, model_of
 from matrix.faults import CELLS, Cell
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, signals and .pth files")
@@ -27,7 +27,7 @@ def test_a_fault_ends_as_it_must(ended, record_property, cell: Cell, batch: Batc
         neighbours = [rows[number]["Outcome"] for number in (place - 1, place + 1)]
         assert neighbours == ["ok", "ok"], others
     else:
-        assert run.rows["saboteur-transcribe", "000"]["Outcome"] == "ok"
+        assert run.rows[GOOD, "000"]["Outcome"] == "ok"
     record_property("cell", (_title(cell), cell.phase, cell.outcome))
 
 

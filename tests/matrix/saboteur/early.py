@@ -9,7 +9,12 @@ import sys
 
 
 def _next():
+    import saboteur
+
     folder = os.environ.get("WHISPER_MATRIX", "")
+    if hasattr(saboteur, "begun"):  # site reads .pth files twice
+        return "none", "none"
+    saboteur.begun = True
     if not any(word.endswith("host.py") for word in sys.orig_argv):
         return "none", "none"
     try:

@@ -1,7 +1,8 @@
 """Faults, really done: each function harms the process that calls it. Runs inside the env.
 
 A fault gets a Scene: what the host should say next, and the pipe on which it would say it. It dies,
-hangs, raises, or returns; what it returns is then the model's text.
+hangs, raises, or returns; what it returns is then the model's text. One that hangs says before that
+it has happened.
 """
 
 import ctypes
@@ -70,12 +71,12 @@ def exit_unsent(scene):
 def _signal_from_outside(name):
     """By another process, so that it meets us wherever we are."""
     subprocess.run(["/bin/sh", "-c", f"kill -{name} {os.getpid()}"], check=True)
-    time.sleep(FOREVER_S)
 
 
 @fault
 def killed(scene):
     _signal_from_outside("KILL")
+    time.sleep(FOREVER_S)
 
 
 # --- it raises -----------------------------------------------------------------------------
@@ -116,18 +117,22 @@ def hang(scene):
 
 @fault
 def hang_with_gil(scene):
+    scene.happened()
     ctypes.PyDLL(None).sleep(FOREVER_S)  # PyDLL does not let go of the GIL
 
 
 @fault
 def busy_loop(scene):
+    scene.happened()
     while True:
         pass
 
 
 @fault
 def stopped(scene):
+    scene.happened()
     _signal_from_outside("STOP")
+    time.sleep(FOREVER_S)
 
 
 @fault
@@ -140,12 +145,14 @@ def deaf(scene):
 
 @fault
 def stdout_flood(scene):
+    scene.happened()
     while True:
         os.write(1, b"step 42 of 42\n" * 1_000)
 
 
 @fault
 def stderr_flood(scene):
+    scene.happened()
     while True:
         os.write(2, b"warning: something\n" * 1_000)
 
@@ -264,12 +271,14 @@ def half_frame_death(scene):
 @fault
 def half_frame_silence(scene):
     scene.write(scene.frame()[:-5])
+    scene.happened()
     time.sleep(FOREVER_S)
 
 
 def _writes(name, make):
     def write_and_hang(scene):
         scene.write(make(scene))
+        scene.happened()
         time.sleep(FOREVER_S)
 
     FAULTS[name] = write_and_hang

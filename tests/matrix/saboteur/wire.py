@@ -18,6 +18,7 @@ class Scene:
         self.fields = {**fields, "kind": kind}
         self.a_number = a_number  # name of a field that holds one
         self._pipe = pipe
+        self.happened = lambda: None
 
     def header(self, without=None, **changes):
         fields = {**self.fields, **changes}

@@ -1,33 +1,34 @@
 """A worker that comes to harm when and how it is told to.
 
-at load, at shutdown   the model's option says which fault
-at transcribe, at idle the audio does: its first sample × 1000 is the index into FAULTS
+at load, at shutdown    the model's options say which fault
+at transcribe, at idle  the audio does: its first sample × 1000 is the index into FAULTS, the second
+                        is over 0.5 for idle
 """
 
 import atexit
+import os
 import sys
 import threading
 
 from . import sabotage
 from .wire import Scene
 
-IDLE_S = 0.1  # by then the reply is on its way, and the controller is still at its slow disk
+IDLE_S = 0.1  # by then the reply is on its way
 
 
 class Model:
-    def __init__(self, at, details):
-        self.at = at
+    def __init__(self, details):
         self.details = details
 
 
-def load(checkpoint, device, at="transcribe", fault="none"):
+def load(checkpoint, device, at="", fault="none"):
     details = {}
     if at == "load":
         scene = Scene("loaded", a_number="load_s", device=device, load_s=0.1, details={})
         details = sabotage.do(fault, scene)
     if at == "shutdown":
         atexit.register(sabotage.do, fault, Scene("partial", snippet="a", text="b"))
-    return Model(at, details)
+    return Model(details)
 
 
 def describe(model):
@@ -45,8 +46,27 @@ def transcribe(model, audio):
         infer_s=0.1,
         details={},
     )
-    if model.at == "transcribe":
-        return sabotage.do(fault, scene)
-    if model.at == "idle" and fault != "none":
-        threading.Timer(IDLE_S, sabotage.do, (fault, scene)).start()
-    return sabotage.TEXT
+    if audio[1] > 0.5:
+        _arm(fault, scene)
+        return sabotage.TEXT
+    return sabotage.do(fault, scene)
+
+
+def _arm(fault, scene):
+    """The controller does nothing until it has happened."""
+    armed = os.path.join(os.environ["WHISPER_MATRIX"], "armed")
+    with open(armed, "w", encoding="ascii") as file:
+        file.write(str(os.getpid()))
+
+    def disarm():
+        if os.path.exists(armed):
+            os.unlink(armed)
+
+    def happen():
+        try:
+            sabotage.do(fault, scene)
+        finally:
+            disarm()
+
+    scene.happened = disarm
+    threading.Timer(IDLE_S, happen).start()
