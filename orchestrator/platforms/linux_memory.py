@@ -73,7 +73,9 @@ class LinuxMemory:
         ended = (self.window(), self._ended)
         self._ended = max(filter(None, ended), key=lambda peak: peak.peak_bytes, default=None)
 
-        self._since, self._kills_before = time.monotonic(), self._oom_kills()
+        since, kills = time.monotonic(), self._oom_kills()
+        if procfs.state(self._pid) not in (None, "Z"):  # else its death is still to be explained
+            self._since, self._kills_before = since, kills
 
         def reset() -> None:
             procfs.reset_high_water(self.pids())
@@ -97,7 +99,7 @@ class LinuxMemory:
         if kills:
             limit = "" if self._limit_bytes is None else f" of {_mb(self._limit_bytes)}"
             return f"the kernel killed it at the memory limit{limit} (oom_kill {kills})"
-        for line in kernel_lines(self._sampler.peaks().pids, self._since):
+        for line in kernel_lines({self._pid, *self._sampler.window_peaks().pids}, self._since):
             if OUT_OF_MEMORY in line.lower():
                 return f"the kernel killed it because the machine ran out of memory: {line}"
         return None

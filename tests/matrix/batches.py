@@ -67,7 +67,7 @@ def _kind(cell: Cell) -> tuple[str, ...]:
     return (
         "by-clip" if cell.phase in BY_CLIP else "by-model",
         cell.world,
-        "hang" * cell.hangs,
+        "hang" * (cell.hangs and cell.seen_in != "next"),
         "limit" * cell.limited,
         "next" * (cell.seen_in == "next"),
     )

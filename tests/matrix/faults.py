@@ -1,6 +1,7 @@
 """The matrix: every fault, every phase in which it can happen, and how it must end.
 
-A fault is a function in saboteur/sabotage.py, or a test of its own (see scenarios.py). The phases:
+A fault is a function in saboteur/sabotage.py; what befalls a whole run is in test_runs.py and
+test_envs.py. The phases:
 
 env         while a new env is proved: the worker module is imported for the first time
 spawn       before a line of ours has run: a .pth file of the env, as a broken package brings it

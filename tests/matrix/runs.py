@@ -42,8 +42,9 @@ class Ended:
 
     @cached_property
     def journal(self) -> list[dict[str, object]]:
-        lines = (self.run / "journal.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        """Its lines, without one that is torn."""
+        whole = (self.run / "journal.jsonl").read_bytes().rpartition(b"\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def left(self) -> dict[str, object]:
         """All that should not be there any more; empty if there is nothing."""
@@ -124,8 +125,12 @@ def end_of(process: subprocess.Popen[str], folder: Path) -> Ended:
     return Ended(process.returncode, out, err, process.pid, folder)
 
 
+def start(environment: dict[str, str], folder: Path, worlds: str, *arguments: object):
+    """Begin `asrbench orchestrate`."""
+    results = ["--results", folder / "results"]
+    return controller(environment, folder, worlds, "orchestrate", *arguments, *results)
+
+
 def orchestrate(environment: dict[str, str], folder: Path, worlds: str, *arguments: object):
     """`asrbench orchestrate`, from beginning to end."""
-    results = ["--results", folder / "results"]
-    process = controller(environment, folder, worlds, "orchestrate", *arguments, *results)
-    return end_of(process, folder)
+    return end_of(start(environment, folder, worlds, *arguments), folder)

@@ -16,6 +16,8 @@ SABOTEUR = Path(__file__).resolve().parent / "saboteur"
 sys.path.insert(0, str(SABOTEUR.parent))
 from saboteur.sabotage import FAULTS  # noqa: E402  its numbers are what the audio says
 
+BY_OPTION = ("load", "shutdown")
+FOR_RUNS = ("fill_disk", "delete_run")
 CLIP_S = 0.05
 HEAD = """\
 [project]
@@ -42,6 +44,7 @@ def write_saboteur(folder: Path, lock: Path) -> None:
     """The stack with a model for each fault that a model brings about."""
     shutil.copytree(SABOTEUR, folder / "saboteur")
     models = dict.fromkeys(model_of(cell) for cell in CELLS if cell.phase not in (*BY_CLIP, "env"))
+    models |= dict.fromkeys(f"{phase}-{fault}" for phase in BY_OPTION for fault in FOR_RUNS)
     text = HEAD.format(name="saboteur") + f"[tool.asrbench.models.{GOOD}]\n"
     for model in models:
         phase, _, fault = model.partition("-")

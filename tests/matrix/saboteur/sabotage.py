@@ -7,6 +7,7 @@ it has happened.
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -310,7 +311,8 @@ def partials(scene):
 
 @fault
 def delete_run(scene):
-    subprocess.run(["/bin/rm", "-rf", *_places("delete")], check=True)
+    for place in _places("delete"):
+        shutil.rmtree(place)
     return TEXT
 
 
@@ -328,5 +330,8 @@ def fill_disk(scene):
 
 
 def _places(name):
-    with open(os.path.join(os.environ["WHISPER_MATRIX"], name), encoding="utf-8") as file:
-        return file.read().splitlines()
+    try:
+        with open(os.path.join(os.environ["WHISPER_MATRIX"], name), encoding="utf-8") as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []
