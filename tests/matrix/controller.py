@@ -7,6 +7,7 @@ Writes FOLDER/held.json: file descriptors and threads that were not there before
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -21,11 +22,9 @@ import psutil
 def descriptors() -> dict[str, str]:
     """Open ones, and what they are."""
     found = {}
-    for fd in os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"):
-        try:
-            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
-        except OSError:
-            continue
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that we look with
+            found[fd.name] = str(fd.readlink())
     return found
 
 

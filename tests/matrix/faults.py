@@ -1,6 +1,6 @@
 """The matrix: every fault, every phase in which it can happen, and how it must end.
 
-A fault is a function in saboteur/sabotage.py; what befalls a whole run is in test_runs.py and
+A fault is a function in saboteur/; what befalls a whole run is in test_runs.py and
 test_envs.py. The phases:
 
 env         while a new env is proved: the worker module is imported for the first time

@@ -61,7 +61,7 @@ class Ended:
                 for folder, _, _ in os.walk("/sys/fs/cgroup")
                 if Path(folder).name.startswith(f"asrbench-{self.pid}-")
             ],
-            "temporary files": os.listdir(self.folder / "tmp"),
+            "temporary files": [file.name for file in (self.folder / "tmp").iterdir()],
             "half-written files": [str(file) for file in self.run.rglob(".*.[0-9]*")],
             "holder": [str(file) for file in self.run.glob("holder.json")],
         }

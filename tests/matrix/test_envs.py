@@ -1,4 +1,4 @@
-"""Env builds that fail, are interrupted, or are raced: an env is whole or absent, the run goes on."""
+"""Env builds that fail, are interrupted or raced: an env is whole or absent, the run goes on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import time
 
 import pytest
 from conftest import STACKS
+
 from matrix import stacks
 from matrix.batches import GOOD
 from matrix.runs import end_of, orchestrate, start
+from matrix.titles import title
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="written for Linux")
 
 OPTIONS = ["--no-warm-up", "--retries", "0", "--models"]
 
@@ -63,7 +65,7 @@ def test_a_build_that_fails_costs_its_own_model(
     assert run.rows[GOOD, "000"]["Outcome"] == "ok"
     assert run.left() == {}
     assert builds(home, "unbuildable") == []
-    record_property("cell", ("env build fails", "env", "failed"))
+    record_property("cell", (title("unbuildable"), "env", "failed"))
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
@@ -85,7 +87,7 @@ def test_a_build_that_is_interrupted_is_begun_again(
     assert again.code == 0, again.out + again.err
     assert again.left() == {}
     assert builds(home, stack) == []
-    record_property("cell", (f"env build interrupted by {name}", "env", "resumed, ok"))
+    record_property("cell", (title("interrupted"), "env", "resumed"))
 
 
 def test_a_build_that_two_controllers_want_is_made_once(
@@ -99,4 +101,4 @@ def test_a_build_that_two_controllers_want_is_made_once(
     assert [run.left() for run in runs] == [{}, {}]
     assert sum("building its env" in run.out for run in runs) == 1
     assert len(list((home / "envs").glob("raced-*"))) == 1
-    record_property("cell", ("env build raced by two", "env", "ok, built once"))
+    record_property("cell", (title("raced"), "env", "built once"))

@@ -6,11 +6,13 @@ import subprocess
 import sys
 
 import pytest
+
 from matrix import stacks
 from matrix.batches import GOOD
 from matrix.runs import orchestrate
+from matrix.titles import title
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, signals and mounts")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="written for Linux")
 
 NONE = ("transcribe", "none")
 TURN = ["--no-warm-up", "--retries", "0", "--timeout", "2", "--load-timeout", "20"]
@@ -73,7 +75,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_recorded(
     assert {row["Outcome"] for row in again.rows.values()} == {"ok"}
     kept = [line for line in again.journal if line["kind"] == "attempt"]
     assert kept[: len(recorded)] == recorded
-    record_property("cell", ("disk full", phase, "exit 2, resumed"))
+    record_property("cell", (title("fill_disk"), phase, "said, resumed"))
 
 
 @pytest.mark.parametrize("phase", ["load", "transcribe", "idle", "shutdown"])
@@ -86,7 +88,7 @@ def test_a_run_folder_that_is_deleted_is_said(turn, tmp_path, record_property, p
     assert "was deleted or moved" in run.err
     assert "Traceback" not in run.err
     assert run.left() == {}
-    record_property("cell", ("run folder deleted", phase, "exit 2"))
+    record_property("cell", (title("delete_run"), phase, "said"))
 
 
 def test_a_clock_that_is_set_changes_no_time_and_no_deadline(turn, record_property):
@@ -98,7 +100,7 @@ def test_a_clock_that_is_set_changes_no_time_and_no_deadline(turn, record_proper
     assert all(0 < float(row["Load_Time_Sec"]) < 60 for row in rows)
     assert run.left() == {}
     for phase in ("load", "transcribe", "idle"):
-        record_property("cell", ("clock set an hour back", phase, "ok"))
+        record_property("cell", (title("clock"), phase, "no effect"))
 
 
 def test_a_child_that_died_of_memory_is_not_to_blame_for_a_later_failure(

@@ -6,23 +6,21 @@ it has said hello) and which fault. Without a queue nothing happens.
 
 import os
 import sys
+from pathlib import Path
 
 
 def _next():
     import saboteur
 
-    folder = os.environ.get("WHISPER_MATRIX", "")
+    queue = Path(os.environ.get("WHISPER_MATRIX", ""), "queue")
     if hasattr(saboteur, "begun"):  # site reads .pth files twice
         return "none", "none"
     saboteur.begun = True
     if not any(word.endswith("host.py") for word in sys.orig_argv):
         return "none", "none"
     try:
-        with open(os.path.join(folder, "queue"), "r+", encoding="utf-8") as file:
-            first, *others = file.read().splitlines()
-            file.seek(0)
-            file.truncate()
-            file.write("\n".join(others))
+        first, *others = queue.read_text(encoding="utf-8").splitlines()
+        queue.write_text("\n".join(others), encoding="utf-8")
     except (OSError, ValueError):
         return "none", "none"
     return first.split()

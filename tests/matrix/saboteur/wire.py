@@ -1,6 +1,5 @@
 """Frames as the host makes them, to be made wrong. Knows nothing of schemas/: it must not agree."""
 
-import fcntl
 import os
 import stat
 import struct
@@ -43,6 +42,8 @@ class Scene:
 
 def replies_pipe():
     """The host's private end of the pipe to the controller; before there is a host, stdout."""
+    import fcntl  # not on Windows
+
     for fd in range(3, 30):
         try:
             is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)

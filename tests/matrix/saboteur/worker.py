@@ -9,6 +9,7 @@ import atexit
 import os
 import sys
 import threading
+from pathlib import Path
 
 from . import sabotage
 from .wire import Scene
@@ -54,13 +55,11 @@ def transcribe(model, audio):
 
 def _arm(fault, scene):
     """The controller does nothing until it has happened."""
-    armed = os.path.join(os.environ["WHISPER_MATRIX"], "armed")
-    with open(armed, "w", encoding="ascii") as file:
-        file.write(str(os.getpid()))
+    armed = Path(os.environ["WHISPER_MATRIX"], "armed")
+    armed.write_text(str(os.getpid()), encoding="ascii")
 
     def disarm():
-        if os.path.exists(armed):
-            os.unlink(armed)
+        armed.unlink(missing_ok=True)
 
     def happen():
         try:
