@@ -66,7 +66,8 @@ class Worker:
         self.packages: dict[str, str] = {}  # the env's top-level modules in use → file
         self._spec = spec
         self._started_at, self._started = time.perf_counter(), time.monotonic()
-        command = [str(spec.python), "-I", "-B", "-X", "utf8", "-X", "faulthandler"]
+        # -u: what it printed last is in the log, however it ends
+        command = [str(spec.python), "-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler"]
         command += [str(paths.HOST), str(os.getpid()), self.network]
         try:
             self._channel = Channel(

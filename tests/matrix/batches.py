@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from matrix.faults import CELLS, Cell
 
-HANGING = 5  # that many share a run: they wait one after the other, and runs side by side
+HANGING = 7  # that many share a run: they wait one after the other, and runs side by side
 NEIGHBOUR = ("transcribe", "none")
 BY_CLIP = ("transcribe", "idle")  # the audio says which fault; elsewhere the model does
 GOOD = "saboteur"  # a model that does only what the audio says
@@ -28,7 +28,9 @@ class Batch:
 
     @property
     def worlds(self) -> str:
-        return ",".join(filter(None, ["short-waits", self.cells[0].world]))
+        cell = self.cells[0]
+        limits = "short-limits" if cell.hangs else ""
+        return ",".join(filter(None, ["short-waits", limits, cell.world]))
 
     @property
     def models(self) -> list[str]:
@@ -45,12 +47,14 @@ class Batch:
 
     @property
     def options(self) -> list[str]:
+        cell = self.cells[0]
         crashes = "1000" if self.by_clip else "1"
-        retries = "1" if self.cells[0].seen_in == "next" else "0"
-        limit = ["--memory-limit", "250MB"] if self.cells[0].limited else []
+        retries = "1" if cell.seen_in == "next" else "0"
+        limits = ("3", "4") if cell.hangs else ("60", "60")
+        memory = ["--memory-limit", "250MB"] if cell.limited else []
         return [
-            "--no-warm-up", "--timeout", "3", "--load-timeout", "4", "--max-crashes", crashes,
-            "--retries", retries, *limit,
+            "--no-warm-up", "--timeout", limits[0], "--load-timeout", limits[1],
+            "--max-crashes", crashes, "--retries", retries, *memory,
         ]  # fmt: skip
 
     def clip_of(self, cell: Cell) -> int:
@@ -67,7 +71,7 @@ def _kind(cell: Cell) -> tuple[str, ...]:
     return (
         "by-clip" if cell.phase in BY_CLIP else "by-model",
         cell.world,
-        "hang" * (cell.hangs and cell.seen_in != "next"),
+        "hang" * cell.hangs,
         "limit" * cell.limited,
         "next" * (cell.seen_in == "next"),
     )

@@ -58,9 +58,9 @@ def env_stacks(lean_lock, workshop):
     return workshop / "env stacks"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def ended(request, environment, saboteur, env_stacks, workshop):
-    """ended(batch) → Ended: all batches that are asked for run side by side."""
+    """ended(batch) → Ended. All batches that are asked for run side by side, from the beginning."""
 
     def go(batch):
         folder = workshop / batch.name

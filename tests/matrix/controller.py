@@ -43,7 +43,7 @@ def slow_disk() -> None:
     fsync, armed = os.fsync, Path(sys.argv[1], "armed")
 
     def slow(fd: int) -> None:
-        limit = time.monotonic() + 15
+        limit = time.monotonic() + 60
         was_armed = armed.exists()
         while time.monotonic() < limit and armed.exists() and _runs(armed):
             time.sleep(0.02)
@@ -62,13 +62,19 @@ def _runs(file: Path) -> bool:
 
 
 def short_waits() -> None:
-    """So that a hundred faults do not take an hour."""
+    """For what is surely not coming any more."""
+    from orchestrator.supervisor import channel
+
+    channel.EXIT_AFTER_EOF_S = 1.0
+
+
+def short_limits() -> None:
+    """Those that have no option."""
     from orchestrator.environments import build
-    from orchestrator.supervisor import channel, worker
+    from orchestrator.supervisor import worker
 
     build.PROOF_TIMEOUT_S = 4.0
-    channel.EXIT_AFTER_EOF_S = 0.6
-    worker.STOP_S = 3.0
+    worker.STOP_S = 2.0
 
 
 def wild_clock() -> None:
@@ -90,6 +96,7 @@ WORLDS = {
     "no-cgroup": no_cgroup,
     "slow-disk": slow_disk,
     "short-waits": short_waits,
+    "short-limits": short_limits,
     "wild-clock": wild_clock,
 }
 

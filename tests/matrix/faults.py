@@ -36,7 +36,7 @@ class Cell:
     recorded: str  # the phase that is recorded
     seen_in: str = "row"
     world: str = ""  # what else is different: no-cgroup, slow-disk
-    hangs: bool = False  # it ends at a deadline
+    hangs: bool = False  # it does not end by itself
     limited: bool = False  # it needs a limit of memory
 
     @property
@@ -46,6 +46,7 @@ class Cell:
 
 
 CELLS: list[Cell] = []
+LASTING = "hang hang_with_gil busy_loop stopped stdout_flood stderr_flood".split()
 
 
 def _ends(outcome: str, words: str, faults: str, phases: str, **more: str) -> None:
@@ -63,7 +64,7 @@ def _ends(outcome: str, words: str, faults: str, phases: str, **more: str) -> No
                     more.get("recorded", "transcribe" if quiet else RECORDED[phase]),
                     seen_in,
                     more.get("world", "slow-disk" if phase in ("idle", "transcribe") else ""),
-                    hangs=outcome == "timed_out",
+                    hangs=outcome == "timed_out" or fault in LASTING,
                     limited=fault in ("memory", "childs_memory"),
                 )
             )
