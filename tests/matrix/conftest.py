@@ -76,6 +76,26 @@ def ended(request, environment, saboteur, env_stacks, workshop):
              if "batch" in getattr(getattr(item, "callspec", None), "params", {})}  # fmt: skip
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         futures: dict[str, Future] = {
-            batch.name: pool.submit(go, batch) for batch in BATCHES if batch.name in asked
+            batch.name: pool.submit(go, batch)
+            for batch in BATCHES
+            if batch.name in asked and can_be_run(batch)
         }
-        yield lambda batch: futures[batch.name].result()
+
+        def get(batch):
+            if batch.name not in futures:
+                pytest.skip("this user cannot make a memory cgroup here")
+            return futures[batch.name].result()
+
+        yield get
+
+
+def can_be_run(batch):
+    """Without a cgroup, what has no mark in its environment cannot be found any more."""
+    if batch.cells[0].world != "cgroup":
+        return True
+    from orchestrator.platforms import cgroups
+
+    made = cgroups.make_cgroup()
+    if made:
+        made.close()
+    return made is not None

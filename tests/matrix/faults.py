@@ -35,7 +35,7 @@ class Cell:
     words: str  # in the error
     recorded: str  # the phase that is recorded
     seen_in: str = "row"
-    world: str = ""  # what else is different: no-cgroup, slow-disk
+    world: str = ""  # what else is different: cgroup, no-cgroup, slow-disk
     hangs: bool = False  # it does not end by itself
     limited: bool = False  # it needs a limit of memory
 
@@ -104,7 +104,8 @@ _ends("timed_out", "did not end", "stdout_flood stderr_flood", "shutdown")
 # it starts others
 for phase in EVERY.split():
     _ends("crashed", "exited with status 3", "pipe_holder fork_bomb", phase)
-    _ends("ok", "", "daemon bare_daemon", phase)
+    _ends("ok", "", "daemon", phase)
+    _ends("ok", "", "bare_daemon", phase, world="cgroup")
 for phase in (ASKED + " shutdown").split():
     _ends("crashed", "exited with status 3", "pipe_holder fork_bomb", phase, world="no-cgroup")
     _ends("ok", "", "daemon", phase, world="no-cgroup")
