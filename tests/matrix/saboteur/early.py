@@ -33,7 +33,7 @@ def _harm(fault, pipe):
     path = list(sys.path)
     hello = Scene(
         "hello", pipe, "protocol", protocol=1, pid=os.getpid(), python="3", prefix=sys.prefix,
-        path=path,
+        path=path, network=sys.orig_argv[-1],
     )  # fmt: skip
     sabotage.do(fault, hello)
 

@@ -5,6 +5,7 @@ Sample value × 100 is the index into BEHAVIOURS. Everything happens in a real p
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 
 BEHAVIOURS = [
     "silence", "say", "raise", "segfault", "exit", "sleep", "memory_error", "spin",
-    "print", "number", "grandchild", "long", "generator", "dict", "nan", "flood",
+    "print", "number", "grandchild", "long", "generator", "dict", "nan", "flood", "sigkill",
     "allocate", "nurse",
     "not_first", "once",
 ]  # fmt: skip
@@ -71,6 +72,10 @@ def _sleep(audio):
 def _spin(audio):
     while True:
         pass
+
+
+def _sigkill(audio):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _memory_error(audio):
