@@ -50,6 +50,16 @@ class Journal:
                 f"then go on with: asrbench orchestrate --resume {self._path.parent}"
             ) from error
 
+        self.check()
+
+    def check(self) -> None:
+        """Raises RunFolderError if the journal was deleted or moved: it takes writes even then."""
+        if not self._path.exists():
+            raise RunFolderError(
+                f"{self._path} was deleted or moved while the run wrote to it; start the run "
+                "again, or go on where the folder is now: asrbench orchestrate --resume FOLDER"
+            )
+
     def close(self) -> None:
         """Give the file back."""
         self._file.close()

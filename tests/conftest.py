@@ -94,20 +94,24 @@ def puppet_env(asrbench):
     return Path(built.out.splitlines()[-1])
 
 
+def write_clips(root, behaviours, seconds):
+    """Clips that tell the puppet what to do."""
+    root.mkdir(exist_ok=True)
+    for number, behaviour in enumerate(behaviours):
+        samples = np.full(round(16_000 * seconds), 0.25, np.float32)
+        samples[0] = BEHAVIOURS.index(behaviour) / 100
+        name = f"{number:02d}-{behaviour}"
+        soundfile.write(root / f"{name}.wav", samples, 16_000, subtype="FLOAT")
+        (root / f"{name}.txt").write_text("hello world", encoding="utf-8")
+    return root
+
+
 @pytest.fixture
 def clips(tmp_path):
     """Make a folder of clips for the puppet: clips("say", "segfault") → the folder."""
 
     def make(*behaviours, folder="clips", seconds=0.5):
-        root = tmp_path / folder
-        root.mkdir(exist_ok=True)
-        for number, behaviour in enumerate(behaviours):
-            samples = np.full(round(16_000 * seconds), 0.25, np.float32)
-            samples[0] = BEHAVIOURS.index(behaviour) / 100
-            name = f"{number:02d}-{behaviour}"
-            soundfile.write(root / f"{name}.wav", samples, 16_000, subtype="FLOAT")
-            (root / f"{name}.txt").write_text("hello world", encoding="utf-8")
-        return root
+        return write_clips(tmp_path / folder, behaviours, seconds)
 
     return make
 

@@ -263,6 +263,21 @@ def test_a_reply_sent_twice_is_not_taken_for_the_next_snippet(worker):
     assert "nobody asked for" in fault.message or "answered for 'a'" in fault.message
 
 
+def test_an_answer_to_half_of_the_audio_is_not_taken(worker):
+    one = worker("start(); read(); text(samples=8); time.sleep(600)")
+    one.load(LIMIT_S)
+
+    def blocks():
+        yield np.zeros(4, np.float32)
+        while not one._channel._events.qsize():
+            time.sleep(0.01)
+        yield np.zeros(4, np.float32)
+
+    fault = fault_of(transcribe, one, "a", blocks())
+    assert fault.outcome == "protocol_error"
+    assert "before it had all of the audio" in fault.message
+
+
 def test_a_clean_exit_after_a_reply_keeps_the_reply_and_is_a_crash_for_the_next(worker):
     one = worker("start(); hear(); text(); os._exit(0)")
     one.load(LIMIT_S)

@@ -229,17 +229,15 @@ def write_all(stream: io.FileIO, data: bytes) -> None:
         view = view[stream.write(view) :]
 
 
-def serve(requests_fd: int, replies_fd: int, network: str) -> None:
+def serve(requests: io.FileIO, replies: io.FileIO, network: str) -> None:
     """Answer requests until stdin closes."""
 
     def let_go() -> None:
-        os.close(requests_fd)
-        os.close(replies_fd)
+        requests.close()
+        replies.close()
 
     if hasattr(os, "register_at_fork"):  # a forked child must not keep our pipes open
         os.register_at_fork(after_in_child=let_go)
-    requests = open(requests_fd, "rb", buffering=0)  # noqa: SIM115
-    replies = open(replies_fd, "wb", buffering=0)  # noqa: SIM115
 
     def send(reply: Reply) -> None:
         write_all(replies, framing.encode_frame(asdict(reply)))
@@ -284,4 +282,6 @@ if __name__ == "__main__":
 
     from schemas import framing, messages
 
-    serve(_REQUESTS_FD, _REPLIES_FD, _NETWORK)
+    # closed on every way out: Python 3.9 crashes if it has to do that itself at its very end
+    with open(_REQUESTS_FD, "rb", buffering=0) as _in, open(_REPLIES_FD, "wb", buffering=0) as _out:
+        serve(_in, _out, _NETWORK)

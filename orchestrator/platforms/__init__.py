@@ -154,8 +154,11 @@ class ProcessTree(Protocol):
         """
         ...
 
-    def dump_stack(self) -> None:
-        """Make a hanging process print where it is, and end; where the platform cannot: nothing."""
+    def dump_stack(self) -> str | None:
+        """Make a hanging process print where it is, and end, where the platform can.
+
+        Says what the system knows of why it hangs.
+        """
         ...
 
     def kill(self) -> str | None:

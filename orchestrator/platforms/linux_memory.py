@@ -52,6 +52,7 @@ class LinuxMemory:
         self._ended: MemoryPeak | None = None  # the highest of the windows that ended
         self._next_pss = 0.0
         self._since = time.monotonic()
+        self._kills_before = 0  # this window began; a worker may outlive its child
         self._windows = cgroup.begin_window() if cgroup else True
         period_s = PERIOD_WITH_CGROUP_S if cgroup else PERIOD_WITHOUT_S
         self._sampler = Sampler(self._look, period_s)
@@ -72,6 +73,10 @@ class LinuxMemory:
         ended = (self.window(), self._ended)
         self._ended = max(filter(None, ended), key=lambda peak: peak.peak_bytes, default=None)
 
+        since, kills = time.monotonic(), self._oom_kills()
+        if procfs.state(self._pid) not in (None, "Z"):  # else its death is still to be explained
+            self._since, self._kills_before = since, kills
+
         def reset() -> None:
             procfs.reset_high_water(self.pids())
             if self._cgroup and self._windows:
@@ -84,17 +89,17 @@ class LinuxMemory:
         return self._sampler.curve()
 
     def out_of_memory(self) -> str | None:
-        """Evidence that the tree met its limit and died of it."""
+        """Evidence that the tree met its limit in this window, and a process died of it."""
         if self._over is not None:
             return (
                 f"the process tree held {_mb(self._over)}, over the limit of "
                 f"{_mb(self._limit_bytes)}, and was ended by asrbench (sampled, no cgroup here)"
             )
-        kills = self._cgroup.oom_kills() if self._cgroup else 0
+        kills = self._oom_kills() - self._kills_before
         if kills:
             limit = "" if self._limit_bytes is None else f" of {_mb(self._limit_bytes)}"
             return f"the kernel killed it at the memory limit{limit} (oom_kill {kills})"
-        for line in kernel_lines(self._sampler.peaks().pids, self._since):
+        for line in kernel_lines({self._pid, *self._sampler.window_peaks().pids}, self._since):
             if OUT_OF_MEMORY in line.lower():
                 return f"the kernel killed it because the machine ran out of memory: {line}"
         return None
@@ -102,6 +107,9 @@ class LinuxMemory:
     def pids(self) -> list[int]:
         """Of the tree, as far as they are known."""
         return self._cgroup.folder.pids() if self._cgroup else procfs.tree_pids(self._pid)
+
+    def _oom_kills(self) -> int:
+        return self._cgroup.oom_kills() if self._cgroup else 0
 
     def close(self) -> None:
         """Stop looking."""

@@ -6,13 +6,18 @@ import sys
 
 assert sys.platform != "win32"
 
+import contextlib
 import io
 import os
+import resource
 import select
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 KILL_WAIT_S = 5.0
 SLICE_S = 0.2
@@ -22,16 +27,17 @@ class Pipes:
     """A started process with its three pipes; the parts of ProcessTree that need no measuring."""
 
     def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=environment,
-            cwd=folder,
-            start_new_session=True,  # Ctrl-C is for the controller; killpg reaches its children
-        )
+        with _without_core_dumps():
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment,
+                cwd=folder,
+                start_new_session=True,  # Ctrl-C is for the controller; killpg reaches its children
+            )
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         assert isinstance(stdin, io.FileIO)
         assert isinstance(stdout, io.FileIO)
@@ -81,15 +87,35 @@ class Pipes:
         except (ProcessLookupError, PermissionError):  # gone; macOS says the latter for zombies
             self._process.kill()
 
-    def dump_stack(self) -> None:
-        """SIGABRT: Python's faulthandler prints every thread's stack, also when the GIL is held."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGABRT)
+    def dump_stack(self) -> str | None:
+        """SIGABRT: Python's faulthandler prints every thread's stack, also when the GIL is held.
+
+        One that was stopped is sent on, or it would not heed it.
+        """
+        if self._process.poll() is not None:
+            return None
+        stopped = False
+        with contextlib.suppress(psutil.Error):
+            stopped = psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED
+        self._process.send_signal(signal.SIGABRT)
+        self._process.send_signal(signal.SIGCONT)
+        return "it is stopped: someone sent it SIGSTOP or SIGTSTP" if stopped else None
 
     def close_pipes(self) -> None:
         """Give the file descriptors back."""
         for pipe in (self._stdin, self.stdout, self.stderr):
             pipe.close()
+
+
+@contextlib.contextmanager
+def _without_core_dumps() -> Iterator[None]:
+    """For children: a dump of a model's memory takes minutes and fills the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
 def venv_python(env: Path) -> Path:

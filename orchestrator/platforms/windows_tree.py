@@ -127,8 +127,9 @@ class WindowsProcessTree:
         used_s = self._job.cpu_s()
         return {} if used_s is None else {self.pid: used_s}
 
-    def dump_stack(self) -> None:
+    def dump_stack(self) -> str | None:
         """Windows has no signal that a hanging process would answer."""
+        return None
 
     def kill(self) -> str | None:
         """End the job with everything in it, and wait until it is gone: its files are locked."""

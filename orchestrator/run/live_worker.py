@@ -111,16 +111,16 @@ class LiveWorker:
     def stop(self) -> WorkerEnded | None:
         """Ask it to end; what went wrong costs nothing, as every result is on disk."""
         self._surroundings.close()
-        complaint = self._worker.stop()
-        if complaint is None:
+        fault = self._worker.stop()
+        if fault is None:
             return None
         return WorkerEnded(
             at=now(),
             model=self._job.model.name,
-            outcome="crashed",
+            outcome=fault.outcome,
             phase="shutdown",
             after=self._last,
-            error=f"at shutdown the worker {complaint}",
+            error=fault.message,
         )
 
     def drop(self) -> str | None:

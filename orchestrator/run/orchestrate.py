@@ -126,6 +126,7 @@ def _run(
         with _terminate_like_ctrl_c():
             for job in jobs:
                 run_model(job, snippets, held, prepared.options, recorder)
+        journal.check()
     except KeyboardInterrupt:
         interrupted = True
     finally:

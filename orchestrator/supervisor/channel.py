@@ -174,7 +174,16 @@ class Channel:
             event = self._events.get_nowait()
             if isinstance(event, _Frame):
                 raise self.fault("protocol_error", "sent a reply that nobody asked for")
-            raise self._death("closed its output")
+            why = event.why if isinstance(event, _PipeEnded) else None
+            raise self._death(why or "closed its output")
+
+    def end(self, within_s: float) -> WorkerFault | None:
+        """Ask it to end. A fault if it dies of that, or does not."""
+        self.tree.close_stdin()
+        returncode = self.tree.wait(within_s)
+        if returncode is None:
+            return self.fault("timed_out", f"did not end within {within_s:g} s of being asked to")
+        return self._death("died") if returncode else None
 
     def last_frames(self) -> str:
         """What was sent last, and what came."""
@@ -187,8 +196,9 @@ class Channel:
     def fault(self, outcome: Outcome, message: str) -> WorkerFault:
         """A fault with the worker's last words; of one that hangs, with where it hangs."""
         if outcome == "timed_out":
-            self.tree.dump_stack()
+            why = self.tree.dump_stack()
             self._log.join(STACK_S)
+            message += f"; {why}" if why else ""
         tail = self._log.tail()
         return WorkerFault(outcome, f"worker {message}" + (f"\n{tail}" if tail else ""))
 

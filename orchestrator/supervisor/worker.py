@@ -19,7 +19,6 @@ from orchestrator.platforms import kernel_lines, worker_network
 from orchestrator.supervisor.channel import Channel, Received, WorkerFault
 from orchestrator.supervisor.crashes import CRASH_LOG_LINES, python_stack, says_out_of_memory
 from orchestrator.supervisor.environment import worker_environment
-from orchestrator.supervisor.exits import describe_exit
 from orchestrator.supervisor.isolation import Expected, judge
 from schemas import messages
 from schemas.records import Crash, Isolation, LoadTimes, MemoryPeak, Phase
@@ -67,7 +66,8 @@ class Worker:
         self.packages: dict[str, str] = {}  # the env's top-level modules in use → file
         self._spec = spec
         self._started_at, self._started = time.perf_counter(), time.monotonic()
-        command = [str(spec.python), "-I", "-B", "-X", "utf8", "-X", "faulthandler"]
+        # -u: what it printed last is in the log, however it ends
+        command = [str(spec.python), "-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler"]
         command += [str(paths.HOST), str(os.getpid()), self.network]
         try:
             self._channel = Channel(
@@ -158,6 +158,8 @@ class Worker:
             if time.monotonic() > deadline:
                 raise self._channel.fault("timed_out", "sent partial texts, no transcript in time")
         transcript = self._checked(messages.Transcript, received).reply
+        if received.at < handed_over_at:
+            raise WorkerFault("protocol_error", "worker answered before it had all of the audio")
         if transcript.snippet != snippet or transcript.samples != sent:
             raise WorkerFault(
                 "protocol_error",
@@ -210,22 +212,17 @@ class Worker:
             replay=replay,
         )
 
-    def stop(self) -> str | None:
+    def stop(self) -> WorkerFault | None:
         """Ask it to end, give it a while, then kill what is left. Says what went wrong, if it did.
 
         Every result is on disk by now: a worker that dies or hangs here costs nothing.
         """
         self.phase = "shutdown"
         try:
-            self._channel.tree.close_stdin()
-            returncode = self._channel.tree.wait(STOP_S)
+            fault = self._channel.end(STOP_S)
         finally:
             left = self.close()
-        if left:
-            return left
-        if returncode is None:
-            return f"did not end within {STOP_S:g} s of being asked to and was killed"
-        return describe_exit(returncode) if returncode else None
+        return WorkerFault("timed_out", left) if left else fault
 
     def close(self) -> str | None:
         """Kill it and everything that it started. Says which process cannot be killed."""

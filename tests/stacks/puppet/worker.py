@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 BEHAVIOURS = [
-    "silence", "say", "raise", "segfault", "abort", "exit", "sleep", "memory_error", "spin",
+    "silence", "say", "raise", "segfault", "exit", "sleep", "memory_error", "spin",
     "print", "number", "grandchild", "long", "generator", "dict", "nan", "flood", "sigkill",
-    "allocate", "system_exit", "wire_noise", "nurse",
+    "allocate", "nurse",
     "not_first", "once",
 ]  # fmt: skip
 
@@ -61,16 +61,8 @@ def _segfault(audio):
     ctypes.string_at(0)
 
 
-def _abort(audio):
-    os.abort()
-
-
 def _exit(audio):
     os._exit(0)
-
-
-def _system_exit(audio):
-    sys.exit(7)
 
 
 def _sleep(audio):
@@ -161,13 +153,3 @@ def _allocate(audio):
     block = bytearray(200 << 20)
     block[::4096] = b"x" * len(block[::4096])
     return str(len(block))
-
-
-def _wire_noise(audio):
-    """Writes to the private fd of the replies, as a broken library might."""
-    for fd in range(3, 20):
-        try:
-            os.write(fd, b"this is not a frame at all")
-        except OSError:
-            continue
-    return "hello world"
