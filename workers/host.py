@@ -276,7 +276,6 @@ if __name__ == "__main__":
         from workers import seclusion
 
         seclusion.seclude()  # while there is one thread; and it might take a death signal back
-    lifeline.leave_no_core()
     lifeline.die_with(int(sys.argv[1]))
     from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""A worker dies with its controller, however the controller dies, and dies quickly.
+"""A worker dies with its controller, however the controller dies.
 
 Closing stdin ends an idle host, but one that is deep in a model reads nothing. Linux can have the
 kernel send a signal; on macOS a thread watches; on Windows the controller's Job Object does it.
@@ -6,7 +6,6 @@ kernel send a signal; on macOS a thread watches; on Windows the controller's Job
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
@@ -28,18 +27,6 @@ def die_with(parent_pid: int) -> None:
             threading.Thread(target=_watch, args=(parent_pid,), daemon=True).start()
         if os.getppid() != parent_pid:  # it died before we could ask
             os._exit(1)
-
-
-def leave_no_core() -> None:
-    """A crash writes no core file: that of a large model would take minutes and a full disk."""
-    if sys.platform != "win32":
-        import resource
-
-        # A core that is piped to a program ignores a limit of 0, but not one of 1, and no file is
-        # as small as that. Source: do_coredump() in Linux, core(5).
-        limit = 1 if sys.platform == "linux" else 0
-        with contextlib.suppress(ValueError, OSError):  # someone allowed even less than 1 before
-            resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def _watch(parent_pid: int) -> None:
