@@ -12,6 +12,10 @@ import sys
 import pytest
 from conftest import STACKS, runs, write_clips
 
+from orchestrator.run.options import RunOptions
+from orchestrator.run.orchestrate import prepare, start
+from orchestrator.views.plain import QuietView
+
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX way to die")
 FAULTS = {
     "raise": ("failed", "ValueError: the puppet was told to raise"),
@@ -29,10 +33,6 @@ HARMLESS = {
     "flood": "hello world",
     "generator": "one two three",
 }
-
-from orchestrator.run.options import RunOptions
-from orchestrator.run.orchestrate import prepare, start
-from orchestrator.views.plain import QuietView
 
 
 @pytest.fixture(scope="module")

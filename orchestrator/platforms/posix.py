@@ -109,9 +109,13 @@ class Pipes:
 
 @contextlib.contextmanager
 def _without_core_dumps() -> Iterator[None]:
-    """For children: a dump of a model's memory takes minutes and fills the disk."""
+    """For children, also before their host sees to it: one may die while Python starts.
+
+    0 does not keep Linux from piping a core to a program, but 1 does: see workers/lifeline.py.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    wanted = 1 if sys.platform == "linux" else 0
+    resource.setrlimit(resource.RLIMIT_CORE, (wanted if hard else hard, hard))
     try:
         yield
     finally:
