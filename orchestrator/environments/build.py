@@ -127,18 +127,23 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
         refuse_if_used(name)
         log.write_text("", encoding="utf-8")
         say(f"{stack.name}: building its env for {accelerator}")
-        for abandoned in [*home.glob(f".new-{name}-*"), *home.glob(f".old-{name}-*")]:
-            delete(abandoned)
+        _delete_abandoned(home, name)
         fresh = home / f".new-{name}-{os.getpid()}"
         try:
             build_s = _install(stack, accelerator, lock, python, fresh, log)
             _put_in_place(fresh, home / name)
         finally:
             delete(fresh)
+            _delete_abandoned(home, name)  # the uv of a killed builder may have written on
     env = read_env(home / name)
     assert env is not None
     say(f"{stack.name}: env is ready after {build_s:.1f} s")
     return env
+
+
+def _delete_abandoned(home: Path, name: str) -> None:
+    for abandoned in [*home.glob(f".new-{name}-*"), *home.glob(f".old-{name}-*")]:
+        delete(abandoned)
 
 
 def _install(

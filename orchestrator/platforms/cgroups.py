@@ -92,6 +92,7 @@ def own_folders(controller: str, proc: Path = Path("/proc/self")) -> list[tuple[
     return found
 
 
+@functools.cache  # once: what cannot be killed would be waited for each time
 def _sweep(folder: Path) -> None:
     """End and remove what a killed controller left."""
     for left in folder.glob("asrbench-*"):

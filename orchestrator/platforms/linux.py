@@ -131,6 +131,7 @@ def _owner() -> str:
     return f"{_NAMESPACE}{os.getpid()}-"
 
 
+@functools.cache  # once: it reads every process's environment
 def _kill_abandoned() -> None:
     """End what an earlier controller left whose guardian was killed as well."""
 

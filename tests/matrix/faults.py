@@ -141,7 +141,7 @@ _ends("protocol_error", "'another'", "wrong_snippet", "transcribe")
 _ends("protocol_error", "with 7 samples", "fewer_samples", "transcribe")
 _ends("timed_out", "in time", "partials", "transcribe")
 _ends("protocol_error", "'hello' out of turn", "twice", "spawn hello", recorded="load")
-_ends("protocol_error", "'loaded' out of turn", "twice", "load", recorded="transcribe")
+_ends("protocol_error", "'loaded' out of turn", "twice", "load")
 _ends(
     "protocol_error", "nobody asked for", "twice", "transcribe",
     seen_in="end", recorded="idle",

@@ -11,6 +11,7 @@ import soundfile
 
 from matrix.batches import BY_CLIP, GOOD, Batch, model_of
 from matrix.faults import CELLS
+from schemas.messages import PROTOCOL
 
 SABOTEUR = Path(__file__).resolve().parent / "saboteur"
 sys.path.insert(0, str(SABOTEUR.parent))
@@ -77,6 +78,7 @@ def hook_into(env: Path) -> None:
     """Let the env bring harm before there is a worker; see saboteur/early.py."""
     packages = next(env.rglob("site-packages"))
     shutil.copytree(SABOTEUR, packages / "saboteur")
+    (packages / "saboteur" / "version.py").write_text(f"PROTOCOL = {PROTOCOL}\n", encoding="utf-8")
     (packages / "saboteur.pth").write_text("import saboteur.early\n", encoding="utf-8")
 
 

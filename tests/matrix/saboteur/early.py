@@ -27,12 +27,12 @@ def _next():
 
 
 def _harm(fault, pipe):
-    from saboteur import sabotage
+    from saboteur import sabotage, version
     from saboteur.wire import Scene
 
     path = list(sys.path)
     hello = Scene(
-        "hello", pipe, "protocol", protocol=1, pid=os.getpid(), python="3", prefix=sys.prefix,
+        "hello", pipe, "protocol", protocol=version.PROTOCOL, pid=os.getpid(), python="3", prefix=sys.prefix,
         path=path, network=sys.orig_argv[-1],
     )  # fmt: skip
     sabotage.do(fault, hello)
