@@ -109,7 +109,6 @@ class Pipes:
 
 @contextlib.contextmanager
 def _without_core_dumps() -> Iterator[None]:
-<<<<<<< HEAD
     """For children: a dump of a model's memory takes minutes and fills the disk.
 
     Linux ignores a limit of 0 where cores are piped to a program, but not one of 1, and no file is
@@ -118,15 +117,6 @@ def _without_core_dumps() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     no_core = 1 if sys.platform == "linux" and hard != 0 else 0
     resource.setrlimit(resource.RLIMIT_CORE, (no_core, hard))
-=======
-    """For children, also before their host sees to it: one may die while Python starts.
-
-    0 does not keep Linux from piping a core to a program, but 1 does: see workers/lifeline.py.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    wanted = 1 if sys.platform == "linux" else 0
-    resource.setrlimit(resource.RLIMIT_CORE, (wanted if hard else hard, hard))
->>>>>>> 45416446899ed01245055e5a7577b86ae761cbed
     try:
         yield
     finally:

@@ -32,8 +32,8 @@ def _harm(fault, pipe):
 
     path = list(sys.path)
     hello = Scene(
-        "hello", pipe, "protocol", protocol=version.PROTOCOL, pid=os.getpid(), python="3", prefix=sys.prefix,
-        path=path, network=sys.orig_argv[-1],
+        "hello", pipe, "protocol", protocol=version.PROTOCOL, pid=os.getpid(), python="3",
+        prefix=sys.prefix, path=path, network=sys.orig_argv[-1],
     )  # fmt: skip
     sabotage.do(fault, hello)
 
