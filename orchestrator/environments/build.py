@@ -133,8 +133,9 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
             build_s = _install(stack, accelerator, lock, python, fresh, log)
             _put_in_place(fresh, home / name)
         finally:
-            delete(fresh)
-            _delete_abandoned(home, name)  # the uv of a killed builder may have written on
+            _delete_abandoned(
+                home, name
+            )  # ours; and the uv of a killed builder may have written on
     env = read_env(home / name)
     assert env is not None
     say(f"{stack.name}: env is ready after {build_s:.1f} s")

@@ -30,11 +30,17 @@ def _harm(fault, pipe):
     from saboteur import sabotage, version
     from saboteur.wire import Scene
 
-    path = list(sys.path)
     hello = Scene(
-        "hello", pipe, "protocol", protocol=version.PROTOCOL, pid=os.getpid(), python="3",
-        prefix=sys.prefix, path=path, network=sys.orig_argv[-1],
-    )  # fmt: skip
+        "hello",
+        pipe,
+        a_number="protocol",
+        protocol=version.PROTOCOL,
+        pid=os.getpid(),
+        python="3",
+        prefix=sys.prefix,
+        path=list(sys.path),
+        network=sys.orig_argv[-1],  # the host's last argument
+    )
     sabotage.do(fault, hello)
 
 
