@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,10 @@ import soundfile
 
 from matrix.batches import BY_CLIP, GOOD, Batch, model_of
 from matrix.faults import CELLS
+from matrix.saboteur.sabotage import FAULTS  # their order is what the audio says
 from schemas.messages import PROTOCOL
 
 SABOTEUR = Path(__file__).resolve().parent / "saboteur"
-sys.path.insert(0, str(SABOTEUR.parent))
-from saboteur.sabotage import FAULTS  # noqa: E402  its numbers are what the audio says
 
 BY_OPTION = ("load", "shutdown")
 FOR_RUNS = ("fill_disk", "delete_run")

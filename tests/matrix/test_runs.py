@@ -119,4 +119,5 @@ def test_a_child_that_died_of_memory_is_not_to_blame_for_a_later_failure(
     )  # fmt: skip
     rows = list(run.rows.values())
     assert [row["Outcome"] for row in rows] == ["out_of_memory", "failed", "ok"]
-    assert len({row["Load_Time_Sec"] for row in rows}) == 1  # one and the same worker
+    # one and the same worker
+    assert len({row["Load_Time_Sec"] for row in rows}) == 1, [row["Error"] for row in rows]

@@ -209,9 +209,17 @@ def memory(scene):
     exec(ALLOCATE, {})
 
 
+# whom the kernel ends is its choice: this makes it the child
+CHILDS_CHOICE = """
+with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+    file.write("1000")
+"""
+
+
 @fault
 def childs_memory(scene):
-    subprocess.run([sys.executable, "-I", "-S", "-c", ALLOCATE], check=True)
+    code = CHILDS_CHOICE + ALLOCATE
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
     return TEXT
 
 
