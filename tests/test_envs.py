@@ -127,9 +127,9 @@ def test_a_killed_builder_leaves_no_half_env(environment, env, make_stack, home)
 
 
 def test_two_builders_end_with_one_whole_env(environment, env, make_stack, home):
-    mine = make_stack(name="raced")
+    mine = make_stack(name="two-builders")
     assert env("lock", mine).code == 0
-    command = [sys.executable, "-m", "orchestrator", "env", "build", "raced", "--stacks", mine]
+    command = [sys.executable, "-m", "orchestrator", "env", "build", mine.name, "--stacks", mine]
     builders = [
         subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
@@ -139,7 +139,7 @@ def test_two_builders_end_with_one_whole_env(environment, env, make_stack, home)
     outs = [builder.communicate(timeout=100)[0] for builder in builders]
     assert [builder.returncode for builder in builders] == [0, 0]
     assert len({out.splitlines()[-1] for out in outs}) == 1
-    assert len(list((home / "envs").glob("raced-*"))) == 1
+    assert len(list((home / "envs").glob("two-builders-*"))) == 1
     assert env("check", mine).code == 0
 
 

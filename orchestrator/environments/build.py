@@ -133,9 +133,8 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
             build_s = _install(stack, accelerator, lock, python, fresh, log)
             _put_in_place(fresh, home / name)
         finally:
-            _delete_abandoned(
-                home, name
-            )  # ours; and the uv of a killed builder may have written on
+            # ours, and what the uv of a killed builder may have written meanwhile
+            _delete_abandoned(home, name)
     env = read_env(home / name)
     assert env is not None
     say(f"{stack.name}: env is ready after {build_s:.1f} s")
