@@ -166,7 +166,7 @@ def _is_reply(header: Header, subject: Subject) -> bool:
     try:
         reply = subject.judge(header)
     except ValueError as error:
-        if len(str(error)) > MAX_MESSAGE_CHARS or not re.match(r"[^:]+: ", str(error)):
+        if len(str(error)) > MAX_MESSAGE_CHARS or not re.match(r"\w.*: ", str(error)):
             raise Violation(f"does not say briefly which field: {error!s:.500}") from error
         return False
     except Violation:
