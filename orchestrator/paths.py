@@ -17,7 +17,8 @@ PROBE_STACK = _PACKAGE / "selftest" / "probe"  # of no model, so not among the s
 WORKERS = _PACKAGE.parent / "workers"
 HOST = WORKERS / "host.py"
 SECLUSION = WORKERS / "seclusion.py"
-HOST_FILES = (HOST, WORKERS / "audio_buffer.py")  # what stands between a model and its audio
+# what stands between a model and its audio
+HOST_FILES = (HOST, WORKERS / "contract.py", WORKERS / "audio_buffer.py")
 
 
 def envs_home() -> Path:

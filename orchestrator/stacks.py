@@ -7,83 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from typing import Any
 
 from orchestrator import paths
 from orchestrator.errors import StackError, unknown_name
-from orchestrator.remote_code import check_remote_code
-from schemas.framing import FramingError, encode_frame
-
-Accelerator = Literal["cpu", "cuda", "rocm", "directml", "vulkan", "mps"]
-# names become file names and command-line words
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
-
-
-# owner/repository, or owner/repository:folder/file; no part of it leaves its folder
-_CHECKPOINT = r"^\w[\w.-]*/\w[\w.-]*(:\w[\w.-]*(/\w[\w.-]*)*)?$"
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _sendable(options: dict[str, Any]) -> dict[str, Any]:
-    """What a worker can be told: no dates, no integers over 64 bit."""
-    try:
-        encode_frame({"options": options})
-    except (TypeError, ValueError, OverflowError, FramingError) as error:
-        raise ValueError(f"cannot be sent to a worker: {error}") from error
-    return options
-
-
-Options = Annotated[dict[str, Any], AfterValidator(_sendable)]
-
-
-class _Model(_Strict):
-    checkpoint: Annotated[str, StringConstraints(pattern=_CHECKPOINT)] | None = None
-    revision: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")] | None = None
-    options: Options = {}
-    transcribe_options: Options = {}
-    languages: list[str] = []
-    licence: str | None = None
-    remote_code: bool = False
-
-
-class _Asrbench(_Strict):
-    worker: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.py)?$")]
-    accelerators: list[Accelerator] = Field(min_length=1)
-    models: dict[Name, _Model] = Field(min_length=1)
-
-
-class _Project(BaseModel):
-    model_config = ConfigDict(frozen=True)  # other standard keys are uv's business
-    name: Name
-    requires_python: str = Field(alias="requires-python")
-    dependencies: list[str] = []
-    optional_dependencies: dict[str, list[str]] = Field({}, alias="optional-dependencies")
-
-
-class _Tool(BaseModel):
-    asrbench: _Asrbench
-    uv: dict[str, Any] = {}
-
-
-class _StackFile(BaseModel):
-    project: _Project
-    tool: _Tool
+from orchestrator.stack_file import Accelerator, ModelEntry, read_stack_file
 
 
 @dataclass(frozen=True)
@@ -157,22 +88,8 @@ def load_stacks(extra: Sequence[Path] = ()) -> dict[str, Stack]:
 def read_stack(folder: Path) -> Stack:
     """One stack from its folder. Raises StackError naming the file and the key."""
     file = folder / "pyproject.toml"
-    try:
-        parsed = _StackFile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise StackError(f"cannot read {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StackError(f"{file} is not valid TOML: {error}") from error
-    except ValidationError as error:
-        raise StackError(f"{file}: {_first_problem(error)}") from error
+    parsed = read_stack_file(file)
     project, tool = parsed.project, parsed.tool.asrbench
-    if project.name != folder.name:
-        raise StackError(f"{file}: project.name is {project.name!r} but its folder {folder.name!r}")
-    for name, entry in tool.models.items():
-        pinned = entry.revision if entry.checkpoint else None
-        options = {"options": entry.options, "transcribe_options": entry.transcribe_options}
-        where = f"{file}: tool.asrbench.models.{name}"
-        check_remote_code(where, entry.remote_code, pinned, options)
     stack = Stack(
         name=project.name,
         folder=folder,
@@ -225,7 +142,7 @@ def _stacks_below(root: Path) -> list[Path]:
     return sorted(file.parent for file in root.glob("*/pyproject.toml"))
 
 
-def _model(name: str, entry: _Model) -> Model:
+def _model(name: str, entry: ModelEntry) -> Model:
     return Model(
         name=name,
         checkpoint=entry.checkpoint,
@@ -252,18 +169,3 @@ def _check_model_names(stacks: Iterable[Stack]) -> None:
                     f"and {stack.folder}; rename one"
                 )
             owner[model.name] = stack
-
-
-def _first_problem(error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    # a misspelt key also makes the right one missing; the misspelling is the cause
-    problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(
-            _Model.model_fields if ".models." in f".{key}" else _Asrbench.model_fields
-        )
-        return f"unknown key {key}; known here: {known}"
-    if problem["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key}: {problem['msg']}"

@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import msgpack
 from fuzz_inputs import frame_of, make_stream
 
-from orchestrator.supervisor.channel import validated
+from orchestrator.supervisor.replies import validated
 from schemas import messages
 from schemas.framing import (
     MAGIC,

@@ -14,7 +14,8 @@ from trees import ALLOCATE, LIMIT_S, line_of, until
 if sys.platform != "linux":
     pytest.skip("cgroups are Linux only", allow_module_level=True)
 
-from orchestrator.platforms import cgroups
+from orchestrator import platforms
+from orchestrator.platforms import cgroups, procfs
 
 FORKING = """
 import os, subprocess, sys, time
@@ -166,3 +167,15 @@ def test_a_cgroup_of_version_2_counts_those_that_have_ended():
         assert 0.3 < cgroup.cpu_s() < 2
     finally:
         cgroup.close()
+
+
+@pytest.mark.parametrize("again", range(3))  # they may be slower than the kernel, once
+def test_children_that_a_worker_makes_at_once_are_members_too(tmp_path, again):
+    made_cgroup().close()
+    command = ["sh", "-c", "sleep 600 & sleep 600 & sleep 600 & wait"]
+    tree = platforms.spawn(command, dict(os.environ), tmp_path)
+    try:
+        until(lambda: len(procfs.tree_pids(tree.pid)) == 4)
+        assert set(tree.pids()) == set(procfs.tree_pids(tree.pid))
+    finally:
+        tree.close()

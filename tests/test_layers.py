@@ -25,6 +25,7 @@ orchestrator.machine
 orchestrator.environments
 orchestrator.checkpoints
 orchestrator.stacks
+orchestrator.stack_file
 orchestrator.remote_code
 orchestrator.supervisor
 orchestrator.snippets
@@ -54,8 +55,10 @@ ONLY_IN = {
     "uv": {"orchestrator.environments.uv"},
     "soundfile": {"orchestrator.audio.decode"},
 }
-# the host's own, which branch on the platform where the controller's platforms/ cannot help
-HOST_MODULES = ("workers.host", "workers.lifeline", "workers.origins", "workers.seclusion")
+# the host's own, which may branch on the platform: the controller's platforms/ cannot help there
+HOST_MODULES = tuple(
+    f"workers.{name}" for name in ("host", "contract", "lifeline", "origins", "seclusion")
+)
 OWN = ("orchestrator", "schemas", "workers")
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from orchestrator.supervisor.channel import validated
+from orchestrator.supervisor.replies import validated
 from schemas import messages
 
 TRANSCRIPT = asdict(messages.Transcript("a", "hello", 8_000, 0.5, {"beams": 5}))

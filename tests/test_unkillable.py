@@ -50,8 +50,9 @@ def transcribe(model, audio):
 # the accelerator is only a name here: what freezes is a process
 WRAPPER = """
 import sys
-from orchestrator.run import turn
-turn.choose_accelerator = lambda stack: "cpu" if stack.name == "speaks" else "cuda"
+from orchestrator.run import preparation, turn
+for module in (preparation, turn):
+    module.choose_accelerator = lambda stack: "cpu" if stack.name == "speaks" else "cuda"
 from orchestrator.cli import main
 sys.argv[0] = "asrbench"
 main()

@@ -14,7 +14,7 @@ from dataclasses import asdict
 import msgpack
 import pytest
 
-from orchestrator.supervisor.channel import validated
+from orchestrator.supervisor.replies import validated
 from schemas import messages
 from schemas.framing import (
     MAGIC,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from schemas.messages import Audio, Failure, Import, Load, Reply, Request, Transcribe
+    from schemas.messages import Audio, Import, Load, Reply, Request, Transcribe
     from workers.audio_buffer import AudioBuffer
 
 
@@ -66,10 +66,7 @@ import importlib  # noqa: E402
 import importlib.util  # noqa: E402
 import inspect  # noqa: E402
 import time  # noqa: E402
-import traceback  # noqa: E402
 import types  # noqa: E402
-
-MAX_TRACEBACK_CHARS = 8_000
 
 
 def mount_package(name: str, folder: str) -> None:
@@ -91,27 +88,6 @@ def import_worker(worker: str) -> types.ModuleType:
         raise FileNotFoundError(f"there is no worker at {worker}")
     mount_package("stack", folder)  # so that a worker.py may say: from . import helper
     return importlib.import_module("stack." + os.path.splitext(filename)[0])
-
-
-def check_functions(
-    module: types.ModuleType, options: dict[str, Any], transcribe_options: dict[str, Any]
-) -> None:
-    """Raise an error that names what the worker lacks or does not take."""
-    calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
-        "load": ((None, "cpu"), options),
-        "transcribe": ((None, None), transcribe_options),
-    }
-    for name, (arguments, keywords) in calls.items():
-        function = getattr(module, name, None)
-        if not callable(function):
-            raise AttributeError(  # noqa: TRY004 it is the attribute that is missing
-                f"{module.__file__} has no function {name}()"
-            )
-        try:
-            inspect.signature(function).bind(*arguments, **keywords)
-        except TypeError as error:
-            given = ", ".join(keywords) or "none"
-            raise TypeError(f"{name}() in {module.__file__}: {error} (options: {given})") from None
 
 
 class Host:
@@ -196,33 +172,6 @@ class Host:
         return result
 
 
-def checked_text(text: Any) -> str:
-    """A worker's text, fit to be sent."""
-    if not isinstance(text, str):
-        raise TypeError(f"transcribe() returned {type(text).__name__} where a text belongs")
-    if len(text) > messages.MAX_TEXT_CHARS:
-        raise ValueError(f"the transcript has {len(text)} characters; is the model in a loop?")
-    text.encode("utf-8")  # half a surrogate pair cannot be sent
-    return text
-
-
-def failure_of(error: Exception) -> Failure:
-    """What the controller is told of an exception, however odd it is."""
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 its own __str__ may fail
-        message = "(an error that cannot be printed)"
-    return messages.Failure(
-        error_type=sendable(type(error).__name__),
-        message=sendable(message)[:MAX_TRACEBACK_CHARS],
-        traceback=sendable(traceback.format_exc())[-MAX_TRACEBACK_CHARS:],
-    )
-
-
-def sendable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def write_all(stream: io.FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -280,6 +229,7 @@ if __name__ == "__main__":
     from dataclasses import asdict
 
     from schemas import framing, messages
+    from workers.contract import check_functions, checked_text, failure_of
 
     # closed on every way out: Python 3.9 crashes if it has to do that itself at its very end
     with open(_REQUESTS_FD, "rb", buffering=0) as _in, open(_REPLIES_FD, "wb", buffering=0) as _out:

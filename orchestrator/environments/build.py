@@ -29,7 +29,8 @@ from orchestrator.environments.store import (
 from orchestrator.environments.uv import run_uv, uv_version
 from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
-from orchestrator.stacks import Accelerator, Stack
+from orchestrator.stack_file import Accelerator
+from orchestrator.stacks import Stack
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.worker import Worker, WorkerSpec
 

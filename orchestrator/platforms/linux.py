@@ -67,7 +67,7 @@ class LinuxProcessTree(Pipes):
             fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         if self._cgroup:
             try:
-                self._cgroup.folder.write("cgroup.procs", str(self.pid))
+                _enter(self._cgroup, self.pid)
             except OSError:  # it may be made but not entered: /proc serves then
                 self._cgroup.close()
                 self._cgroup = None
@@ -125,6 +125,17 @@ class LinuxProcessTree(Pipes):
             self._cgroup.close()
         self.close_pipes()
         return left
+
+
+def _enter(cgroup: cgroups.MemoryCgroup, pid: int) -> None:
+    """Move a process, and the children that it made meanwhile: moving takes the kernel 10 ms."""
+    cgroup.folder.write("cgroup.procs", str(pid))
+    moved = {pid}
+    while outside := set(procfs.tree_pids(pid)) - moved - set(cgroup.folder.pids()):
+        for child in outside:
+            with contextlib.suppress(OSError):  # it ended
+                cgroup.folder.write("cgroup.procs", str(child))
+        moved |= outside
 
 
 def _owner() -> str:

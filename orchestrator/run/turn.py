@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
-from orchestrator.checkpoints import warm_cache
-from orchestrator.environments.build import choose_accelerator, ensure_env
+from orchestrator.environments.build import choose_accelerator
 from orchestrator.environments.env import Env
-from orchestrator.environments.locks import use_env
-from orchestrator.errors import AsrbenchError
+from orchestrator.run.given_up import GivenUp, quarantine, refuse_quarantined
 from orchestrator.run.jobs import ModelJob, model_key
 from orchestrator.run.live_worker import LiveWorker, replay_command, worker_spec
 from orchestrator.run.options import RunOptions
+from orchestrator.run.preparation import prepare_env
 from orchestrator.run.recorder import Recorder, now
 from orchestrator.run.tasks import Deaths, Task, pending_tasks, shortest
 from orchestrator.snippets.snippet import Snippet
@@ -32,20 +31,6 @@ from schemas.records import (
     Phase,
     WorkerEnded,
 )
-
-
-class GivenUp(Exception):  # noqa: N818 a result
-    """The model's remaining snippets are not tried."""
-
-    def __init__(
-        self, outcome: Outcome, phase: Phase, error: str, crash: Crash | None = None
-    ) -> None:
-        self.outcome: Outcome = outcome
-        self.phase: Phase = phase
-        self.error = error
-        self.crash = crash
-        super().__init__(error)
-
 
 Held = Callable[[], Iterable[Attempt]]
 
@@ -93,7 +78,7 @@ class _Turn:
         self._log = recorder.logs / f"{job.model.name}.log"
 
     def run(self, snippets: Sequence[Snippet], held: Held) -> None:
-        env = self._prepare()
+        env = prepare_env(self._job, self._options, self._recorder, self._held)
         key = model_key(self._job, env)
 
         def mine() -> Iterable[Attempt]:
@@ -175,34 +160,10 @@ class _Turn:
         self._live = self._load(env, key)
         return self._live
 
-    def _prepare(self) -> Env:
-        view, stack = self._recorder.view, self._job.stack
-        if self._job.checkpoint.missing:
-            raise GivenUp("failed", "download", f"{self._name}: {self._job.checkpoint.missing}")
-        view.stage(self._name, "preparing its env")
-        try:
-            accelerator = choose_accelerator(stack)
-            if accelerator != stack.accelerators[0]:
-                first = stack.accelerators[0]
-                view.note(f"{self._name}: runs on {accelerator}: {first} is not supported yet")
-            self._refuse_quarantined(accelerator)
-            env = ensure_env(stack, accelerator, view.note)
-            self._held.enter_context(use_env(env, view.note))
-        except AsrbenchError as error:
-            raise GivenUp("failed", "env", str(error)) from error
-        if self._job.model.remote_code:
-            by_hand = self._name in self._options.checkpoints
-            pin = "given by hand, pinned by nothing" if by_hand else self._job.model.revision
-            self._recorder.note_once(f"{self._name}: runs code of its checkpoint ({pin})")
-        if self._job.checkpoint.path:
-            view.stage(self._name, "reading its checkpoint")
-            warm_cache(self._job.checkpoint.path)
-        return env
-
     def _load(self, env: Env, key: str) -> LiveWorker:
         """A fresh worker with its model; tried again only after a crash."""
         while True:
-            self._refuse_quarantined(env.accelerator)
+            refuse_quarantined(env.accelerator, self._recorder)
             self._recorder.view.stage(self._name, "loading")
             worker = None
             try:
@@ -236,7 +197,7 @@ class _Turn:
             if not fault.alive:
                 command = replay_command(self._recorder.folder, self._name, None)
                 crash = worker.crash(fault, env.lock_sha256, command)
-            self._quarantine(worker.close(), env.accelerator)
+            quarantine(worker.close(), env.accelerator, self._name, self._recorder)
         message = fault.message
         if phase == "spawn":  # no model is to blame before the host's hello
             message += f"\nIs its env broken? asrbench env rebuild {self._job.stack.name}"
@@ -260,28 +221,12 @@ class _Turn:
     def _drop(self) -> None:
         live, self._live = self._live, None
         if live:
-            self._quarantine(live.drop(), choose_accelerator(self._job.stack))
+            accelerator = choose_accelerator(self._job.stack)
+            quarantine(live.drop(), accelerator, self._name, self._recorder)
 
     def _record_end(self, ended: WorkerEnded) -> None:
         self._recorder.journal.append(ended)
         self._recorder.view.note(f"{self._name}: {ended.phase}: {ended.error}")
-
-    def _quarantine(self, left: str | None, accelerator: str) -> None:
-        """What cannot be killed hangs in a driver: nobody else is to follow it there."""
-        if left:
-            self._recorder.view.note(f"{self._name}: {left}")
-            if accelerator != "cpu":
-                self._recorder.quarantine[accelerator] = f"{self._name}: {left}"
-
-    def _refuse_quarantined(self, accelerator: str) -> None:
-        why = self._recorder.quarantine.get(accelerator)
-        if why:
-            raise GivenUp(
-                "failed",
-                "spawn",
-                f"{accelerator} is not used any more in this run: {why}; restart the machine, "
-                "then go on with --resume",
-            )
 
 
 def _check_device(worker: Worker, wanted: str) -> None:

@@ -8,24 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-import numpy as np
+from typing import Any
 
 from orchestrator import paths
 from orchestrator.audio.decode import Samples
-from orchestrator.errors import AudioError
 from orchestrator.platforms import kernel_lines, worker_network
-from orchestrator.supervisor.channel import Channel, Received, WorkerFault
-from orchestrator.supervisor.crashes import CRASH_LOG_LINES, python_stack, says_out_of_memory
+from orchestrator.supervisor.channel import Channel, WorkerFault
+from orchestrator.supervisor.crashes import CRASH_LOG_LINES, python_stack
 from orchestrator.supervisor.environment import worker_environment
+from orchestrator.supervisor.exchange import checked, expect
+from orchestrator.supervisor.handover import hand_over
 from orchestrator.supervisor.isolation import Expected, judge
 from schemas import messages
 from schemas.records import Crash, Isolation, LoadTimes, MemoryPeak, Phase
 
 STOP_S = 10.0
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class Worker:
         imported_at = self._import(self._spec.options, self._spec.transcribe_options, deadline)
         checkpoint = None if self._spec.checkpoint is None else str(self._spec.checkpoint)
         self._channel.send(messages.Load(checkpoint, self._spec.device), deadline)
-        loaded = self._expect(messages.Loaded, deadline)
+        loaded = expect(self._channel, messages.Loaded, deadline)
         self.device, self.load_details = loaded.reply.device, loaded.reply.details
         self.load_memory = self._channel.tree.memory_window()
         self.phase = "transcribe"
@@ -120,7 +117,7 @@ class Worker:
         phase, self.phase = self.phase, "load"
         try:
             self._channel.send(messages.Trace(), deadline)
-            origins = self._expect(messages.Origins, deadline).reply
+            origins = expect(self._channel, messages.Origins, deadline).reply
             self.phase = phase
         except WorkerFault as fault:
             if not fault.alive:
@@ -148,7 +145,7 @@ class Worker:
         """
         deadline = time.monotonic() + timeout_s
         self._channel.send(messages.Transcribe(snippet, samples_hint), deadline)
-        sent, handed_over_at = self._send_audio(snippet, blocks, deadline)
+        sent, handed_over_at = hand_over(self._channel, snippet, blocks, deadline)
         while True:
             received = self._channel.receive(deadline)
             reply = received.reply
@@ -157,7 +154,7 @@ class Worker:
             on_partial(reply.text)
             if time.monotonic() > deadline:
                 raise self._channel.fault("timed_out", "sent partial texts, no transcript in time")
-        transcript = self._checked(messages.Transcript, received).reply
+        transcript = checked(self._channel, messages.Transcript, received).reply
         if received.at < handed_over_at:
             raise WorkerFault("protocol_error", "worker answered before it had all of the audio")
         if transcript.snippet != snippet or transcript.samples != sent:
@@ -228,34 +225,8 @@ class Worker:
         """Kill it and everything that it started. Says which process cannot be killed."""
         return self._channel.close()
 
-    def _send_audio(
-        self, snippet: str, blocks: Iterator[Samples], deadline: float
-    ) -> tuple[int, float]:
-        """How many samples were sent, and when the last block began to be handed over.
-
-        Its end would be too late: a quick worker can have answered before we look at the clock.
-        """
-        sent, held = 0, None
-        try:
-            for block in blocks:
-                if held is not None:
-                    self._send_block(snippet, held, False, deadline)
-                    sent += len(held)
-                held = block
-        except AudioError:
-            self._channel.send(messages.Cancel(snippet), deadline)
-            raise
-        assert held is not None  # no samples at all is an AudioError
-        handed_over_at = time.perf_counter()
-        self._send_block(snippet, held, True, deadline)
-        return sent + len(held), handed_over_at
-
-    def _send_block(self, snippet: str, block: Samples, last: bool, deadline: float) -> None:
-        blob = memoryview(np.ascontiguousarray(block, "<f4").data).cast("B")
-        self._channel.send(messages.Audio(snippet, last), deadline, blob)
-
     def _hello(self, deadline: float) -> tuple[messages.Hello, float]:
-        received = self._expect(messages.Hello, deadline)
+        received = expect(self._channel, messages.Hello, deadline)
         hello = received.reply
         if hello.protocol != messages.PROTOCOL:
             raise WorkerFault(
@@ -277,29 +248,4 @@ class Worker:
     ) -> float:
         request = messages.Import(self._spec.worker, options, transcribe_options)
         self._channel.send(request, deadline)
-        return self._expect(messages.Imported, deadline).at
-
-    def _expect(self, kind: type[_T], deadline: float) -> _Expected[_T]:
-        return self._checked(kind, self._channel.receive(deadline))
-
-    def _checked(self, kind: type[_T], received: Received) -> _Expected[_T]:
-        reply = received.reply
-        if isinstance(reply, kind):
-            return _Expected(reply, received.at)
-        if isinstance(reply, messages.Failure):
-            raise self._failure(reply)
-        raise WorkerFault("protocol_error", f"worker sent {reply.kind!r} out of turn")
-
-    def _failure(self, reply: messages.Failure) -> WorkerFault:
-        message = f"{reply.error_type}: {reply.message}"
-        evidence = self._channel.tree.out_of_memory()  # of a child, whose end the worker noticed
-        if evidence:
-            return WorkerFault("out_of_memory", f"{message}\n{evidence}", alive=True)
-        no_memory = says_out_of_memory(reply.error_type, reply.message)
-        return WorkerFault("out_of_memory" if no_memory else "failed", message, alive=True)
-
-
-@dataclass(frozen=True)
-class _Expected(Generic[_T]):
-    reply: _T
-    at: float
+        return expect(self._channel, messages.Imported, deadline).at

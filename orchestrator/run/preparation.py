@@ -1,0 +1,43 @@
+"""What a model needs before its first worker starts: an env, and its checkpoint in the cache."""
+
+from __future__ import annotations
+
+import contextlib
+
+from orchestrator.checkpoints import warm_cache
+from orchestrator.environments.build import choose_accelerator, ensure_env
+from orchestrator.environments.env import Env
+from orchestrator.environments.locks import use_env
+from orchestrator.errors import AsrbenchError
+from orchestrator.run.given_up import GivenUp, refuse_quarantined
+from orchestrator.run.jobs import ModelJob
+from orchestrator.run.options import RunOptions
+from orchestrator.run.recorder import Recorder
+
+
+def prepare_env(
+    job: ModelJob, options: RunOptions, recorder: Recorder, held: contextlib.ExitStack
+) -> Env:
+    """The model's env, built if it has to be and in use until held ends. Raises GivenUp."""
+    view, stack, name = recorder.view, job.stack, job.model.name
+    if job.checkpoint.missing:
+        raise GivenUp("failed", "download", f"{name}: {job.checkpoint.missing}")
+    view.stage(name, "preparing its env")
+    try:
+        accelerator = choose_accelerator(stack)
+        if accelerator != stack.accelerators[0]:
+            first = stack.accelerators[0]
+            view.note(f"{name}: runs on {accelerator}: {first} is not supported yet")
+        refuse_quarantined(accelerator, recorder)
+        env = ensure_env(stack, accelerator, view.note)
+        held.enter_context(use_env(env, view.note))
+    except AsrbenchError as error:
+        raise GivenUp("failed", "env", str(error)) from error
+    if job.model.remote_code:
+        by_hand = name in options.checkpoints
+        pin = "given by hand, pinned by nothing" if by_hand else job.model.revision
+        recorder.note_once(f"{name}: runs code of its checkpoint ({pin})")
+    if job.checkpoint.path:
+        view.stage(name, "reading its checkpoint")
+        warm_cache(job.checkpoint.path)
+    return env
