@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write beside the file, then rename. OSError leaves no temporary file behind."""
+@contextlib.contextmanager
+def whole_file(file: Path) -> Iterator[TextIO]:
+    """Write UTF-8 beside the file, then rename. OSError leaves no temporary file behind."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(text.encode("utf-8"))
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
         temporary.replace(file)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_whole(file: Path, text: str) -> None:
+    """All of a file's text, see whole_file()."""
+    with whole_file(file) as stream:
+        stream.write(text)

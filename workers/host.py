@@ -189,7 +189,7 @@ def serve(requests: io.FileIO, replies: io.FileIO, network: str) -> None:
         os.register_at_fork(after_in_child=let_go)
 
     def send(reply: Reply) -> None:
-        write_all(replies, framing.encode_frame(asdict(reply)))
+        write_all(replies, framing.encode_frame(vars(reply)))
 
     host = Host(send)
     send(
@@ -226,8 +226,6 @@ if __name__ == "__main__":
 
         seclusion.seclude()  # while there is one thread; and it might take a death signal back
     lifeline.die_with(int(sys.argv[1]))
-    from dataclasses import asdict
-
     from schemas import framing, messages
     from workers.contract import check_functions, checked_text, failure_of
 

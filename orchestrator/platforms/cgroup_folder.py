@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.platforms.small_files import read_small
+from orchestrator.platforms.small_files import read_small, write_small
 
 EMPTYING_S = 2.0
 
@@ -29,18 +29,15 @@ class CgroupFolder:
 
     def write(self, name: str, value: str) -> None:
         """Into one of its files."""
-        (self.path / name).write_text(value, encoding="ascii")
+        write_small(f"{self.path}/{name}", value.encode("ascii"))
 
     def fields(self, name: str) -> dict[str, int]:
         """A file of the form "key number" a line; empty if it cannot be read."""
-        found = {}
         try:
-            for line in self.read(name).splitlines():
-                key, _, value = line.partition(" ")
-                found[key] = int(value)
+            words = self.read(name).split()
+            return dict(zip(words[::2], map(int, words[1::2]), strict=True))
         except (OSError, ValueError):
             return {}
-        return found
 
     def pids(self) -> list[int]:
         """Every process in it, also those that left their session or lost their parent."""

@@ -119,9 +119,10 @@ class LinuxMemory:
         high_water = peaks.process_high_water_bytes
         sources = {"vmhwm": high_water, "pss-sum": peaks.proportional_bytes}
         uncharged = peaks.uncharged_bytes or 0
+        alone = len(peaks.pids) == 1 and procfs.lives_childless(self._pid)
         if self._cgroup and counted is not None:
             beyond = counted + uncharged - high_water
-            if not (self._is_alone(peaks) and _is_page_cache(beyond, peaks)):
+            if not (alone and _is_page_cache(beyond, peaks)):
                 sources[self._cgroup.method] = counted + uncharged
         method = max(sources, key=lambda name: sources[name])
         if not sources[method]:
@@ -129,7 +130,7 @@ class LinuxMemory:
         return MemoryPeak(
             peak_bytes=sources[method],
             method=method,
-            bound=self._bound(method, sources[method], peaks),
+            bound=self._bound(method, sources[method], peaks, alone),
             cgroup_bytes=counted,
             uncharged_bytes=uncharged if counted is not None else None,
             high_water_bytes=high_water or None,
@@ -139,19 +140,15 @@ class LinuxMemory:
             file_bytes=peaks.file_bytes,
         )
 
-    def _bound(self, method: str, peak_bytes: int, peaks: Peaks) -> Bound:
+    def _bound(self, method: str, peak_bytes: int, peaks: Peaks, alone: bool) -> Bound:
+        """alone: a tree of one living process, of which the kernel tells the exact peak."""
         if self._over is not None or (self._limited() and self._was_at_limit()):
             return "lower"
         if method == "pss-sum":
             return "lower"
         if method == "vmhwm":
-            return "exact" if self._is_alone(peaks) else "lower"
+            return "exact" if alone else "lower"
         return "upper" if peaks.cache_bytes > NEGLIGIBLE * peak_bytes else "exact"
-
-    def _is_alone(self, peaks: Peaks) -> bool:
-        """Whether the tree is one living process, of which the kernel tells the exact peak."""
-        alone = len(peaks.pids) == 1 and not procfs.had_children(self._pid)
-        return alone and procfs.state(self._pid) not in (None, "Z")
 
     def _limited(self) -> bool:
         return self._limit_bytes is not None

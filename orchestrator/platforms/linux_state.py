@@ -19,8 +19,8 @@ from pathlib import Path
 
 from orchestrator.platforms import cgroups
 from orchestrator.platforms.machine_state import MachineState
+from orchestrator.platforms.small_files import read_small
 
-_READ_BYTES = 1 << 18
 _VMSTAT = re.compile(rb"^(pswpin|pswpout|oom_kill) (\d{1,19})$", re.MULTILINE)
 _SOME = re.compile(rb"^some .*\btotal=(\d{1,19})$", re.MULTILINE)
 _CPU = re.compile(rb"^cpu(\d{1,9})((?: \d{1,19}){8,})$", re.MULTILINE)
@@ -32,10 +32,10 @@ _MAINS = (b"Mains", b"USB")  # a laptop that is fed through USB-C may have no ot
 def look(proc: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> MachineState:
     """The state now. In a container, of the machine around it, as far as it is shown."""
     cpus = os.sched_getaffinity(0)
-    busy_s, steal_s = _cpu_times(_read(proc / "stat"), cpus)
-    vmstat = {name: int(value) for name, value in _VMSTAT.findall(_read(proc / "vmstat"))}
+    busy_s, steal_s = _cpu_times(_read(f"{proc}/stat"), cpus)
+    vmstat = {name: int(value) for name, value in _VMSTAT.findall(_read(f"{proc}/vmstat"))}
     page_bytes = os.sysconf("SC_PAGE_SIZE")
-    waited = _SOME.search(_read(proc / "pressure" / "memory"))
+    waited = _SOME.search(_read(f"{proc}/pressure/memory"))
     times, counts = _throttle_files(sysfs)
     throttled_ms, throttles = _numbers(times), _numbers(counts)
     return MachineState(
@@ -50,23 +50,17 @@ def look(proc: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> MachineState
         memory_wait_s=int(waited[1]) * 1e-6 if waited else None,
         throttled_s=tuple(ms * 1e-3 for ms in throttled_ms) if throttled_ms else None,
         throttles=sum(throttles) if throttles else None,
-        quota_wait_s=_quota_wait_s(proc / "self"),
+        quota_wait_s=_quota_wait_s(proc),
         power=_power(sysfs / "class" / "power_supply"),
     )
 
 
-def _read(path: Path | str) -> bytes:
-    """Empty if it cannot be read. Path.read_bytes() takes twice as long."""
+def _read(path: str) -> bytes:
+    """Empty if it cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        return read_small(path)
     except OSError:
         return b""
-    try:
-        return os.read(descriptor, _READ_BYTES)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
 
 
 def _numbers(files: tuple[str, ...]) -> list[int] | None:
@@ -103,7 +97,7 @@ def _throttle_files(sysfs: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     stems: dict[tuple[str, bytes], str] = {}
     for cpu in sorted((sysfs / "devices" / "system" / "cpu").glob("cpu[0-9]*")):
         for kind, siblings in (("core", "thread_siblings"), ("package", "core_siblings")):
-            group = _read(cpu / "topology" / siblings) or cpu.name.encode()
+            group = _read(f"{cpu}/topology/{siblings}") or cpu.name.encode()
             stem = cpu / "thermal_throttle" / f"{kind}_throttle"
             if Path(f"{stem}_count").exists():
                 stems.setdefault((kind, group), str(stem))
@@ -114,18 +108,18 @@ def _throttle_files(sysfs: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 @functools.cache  # until we are moved; finding them anew takes longer than all the rest
-def _quota_files(proc: Path, _memberships: bytes) -> tuple[Path, ...]:
+def _quota_files(proc: Path, _memberships: bytes) -> tuple[str, ...]:
     """cpu.stat of our own cgroup and of those above it: any of them may have a CPU quota."""
     try:
-        own = [folder for _, folder in cgroups.own_folders("cpu", proc)]
+        own = [folder for _, folder in cgroups.own_folders("cpu", proc / "self")]
     except ValueError:  # a line of another form
         return ()
     files = (place / "cpu.stat" for folder in own for place in (folder, *folder.parents))
-    return tuple(file for file in files if file.exists())
+    return tuple(str(file) for file in files if file.exists())
 
 
 def _quota_wait_s(proc: Path) -> float | None:
-    files = _quota_files(proc, _read(proc / "cgroup"))
+    files = _quota_files(proc, _read(f"{proc}/self/cgroup"))
     found = [
         int(value) * _THROTTLED_UNIT_S[name]
         for file in files
@@ -145,8 +139,8 @@ def _power(supplies: Path) -> str | None:
     except OSError:
         return None
     for folder in folders:
-        kind = _read(folder / "type").strip()
-        if _read(folder / "scope").strip() == b"Device":  # a mouse's or a headset's
+        kind = _read(f"{folder}/type").strip()
+        if _read(f"{folder}/scope").strip() == b"Device":  # a mouse's or a headset's
             continue
         if kind in _MAINS:
             mains.append(folder)
@@ -155,7 +149,7 @@ def _power(supplies: Path) -> str | None:
     if not batteries:
         return None
     if mains:
-        fed = any(_read(folder / "online").strip() == b"1" for folder in mains)
+        fed = any(_read(f"{folder}/online").strip() == b"1" for folder in mains)
     else:
-        fed = not any(_read(folder / "status").strip() == b"Discharging" for folder in batteries)
+        fed = not any(_read(f"{folder}/status").strip() == b"Discharging" for folder in batteries)
     return "AC" if fed else "battery"

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from orchestrator.platforms.sampling import Sample
-from orchestrator.platforms.small_files import read_small
+from orchestrator.platforms.small_files import read_small, write_small
 
 _ROLLUP = re.compile(rb"^(Pss|Private_\w+|Shared_\w+):\s*(\d+) kB", re.MULTILINE)
 _FORKED_NO_EXEC = 0x40  # PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
@@ -84,14 +84,16 @@ def own_memory(pids: list[int], proc: Path = Path("/proc")) -> list[int]:
 
     A child of vfork, which posix_spawn and subprocess use, does so until it becomes a program, and
     the thread that made it waits uninterruptibly. A fork whose parent happens to wait like that is
-    left out too, for one look.
+    left out too, for one look. A tree of one borrows from nobody in it.
     """
+    if len(pids) < 2:
+        return pids
     return [pid for pid in pids if not _borrows_memory(pid, proc)]
 
 
 def _borrows_memory(pid: int, proc: Path) -> bool:
     try:
-        fields = (proc / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        fields = read_small(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
         parent, flags = fields[1].decode("ascii"), int(fields[6])
         if not flags & _FORKED_NO_EXEC:
             return False
@@ -128,14 +130,14 @@ def reset_high_water(pids: list[int], proc: Path = Path("/proc")) -> None:
     """Let VmHWM start anew from what is resident. Source: clear_refs in proc_pid_clear_refs(5)."""
     for pid in pids:
         with contextlib.suppress(OSError):
-            (proc / str(pid) / "clear_refs").write_bytes(b"5")
+            write_small(f"{proc}/{pid}/clear_refs", b"5")
 
 
-def had_children(pid: int, proc: Path = Path("/proc")) -> bool:
-    """Whether the process has waited for a child: cminflt of proc_pid_stat(5) counts its faults."""
+def lives_childless(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Whether it lives and never waited for a child: cminflt of proc_pid_stat(5) counts faults."""
     try:
-        stat = read_small(f"{proc}/{pid}/stat")
-        return int(stat.rpartition(b")")[2].split()[8]) > 0
+        fields = read_small(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
+        return fields[0] != b"Z" and int(fields[8]) == 0
     except (OSError, ValueError, IndexError):
         return False
 

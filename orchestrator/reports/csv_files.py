@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestrator.errors import RunFolderError
-from orchestrator.files import write_whole
+from orchestrator.files import whole_file
 from orchestrator.reports.rows import Row, speaker
 from orchestrator.reports.summary import ModelSummary, signature
 from schemas.records import Attempt, Plan
@@ -193,13 +192,12 @@ def _megabytes(value: int | None) -> float | None:
 
 
 def _write(file: Path, columns: Sequence[str], lines: Iterable[dict[str, Cell]]) -> None:
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, columns)
-    writer.writeheader()
-    for cells in lines:
-        writer.writerow({key: safe_cell(value) for key, value in cells.items()})
     try:
-        write_whole(file, stream.getvalue())
+        with whole_file(file) as stream:  # line by line: a long run's would be many MB at once
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            for cells in lines:
+                writer.writerow({key: safe_cell(value) for key, value in cells.items()})
     except OSError as error:
         raise RunFolderError(
             f"cannot write {file}: {error.strerror}; the journal beside it is safe: make room, "

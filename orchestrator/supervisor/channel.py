@@ -12,7 +12,7 @@ import contextlib
 import queue
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.platforms import ProcessTree, spawn
@@ -104,7 +104,7 @@ class Channel:
         self._frames_sent += 1
         self._last_sent = f"number {self._frames_sent}, {request.kind}"
         try:
-            self.tree.write(memoryview(framing.encode_frame(asdict(request), blob)), deadline)
+            self.tree.write(memoryview(framing.encode_frame(vars(request), blob)), deadline)
             self.tree.write(memoryview(blob), deadline)
         except TimeoutError:
             raise self.fault("timed_out", "did not take its audio in time") from None
