@@ -158,6 +158,7 @@ class Attempt(_Record):
     repeat: int = 1  # of --repeat
     retry: int = 0  # 1 and up: tried again alone, after it took its worker down
     nth: int = 1  # in its worker, which may keep something of those before
+    measured_before: int = 0  # in its worker; the warm-up, which every worker has, does not count
     warm_up: bool = False  # the first of its worker; counts for nothing but memory
     outcome: Outcome
     phase: Phase = "transcribe"
@@ -182,13 +183,13 @@ class Attempt(_Record):
 
 
 class WorkerEnded(_Record):
-    """A worker went wrong while nothing was asked of it: no snippet is to blame."""
+    """A worker went wrong while no snippet was asked of it: none is to blame."""
 
     kind: Literal["worker_ended"] = "worker_ended"
     at: str
     model: str
     outcome: Outcome
-    phase: Phase  # idle or shutdown
+    phase: Phase  # idle or shutdown; spawn or load, if another worker was tried then
     after: str | None  # the snippet that it had answered last
     error: str
     crash: Crash | None = None

@@ -144,7 +144,7 @@ def asrbench_pipe(
             return took_s, result
 
         yield round_trip
-        worker.stop()
+        worker.end()
     finally:
         worker.close()
 

@@ -3,8 +3,8 @@
 Each round is one run of the test stack's model over snippets, of which some take it down.
 Meanwhile random signals hit its workers, and now and then the controller. After each death of the
 controller nothing of its trees may live on; the run is resumed until it is done; then its rows must
-equal those of an undisturbed run, and no file may be left. Over all rounds, the controller's memory
-and file descriptors must not grow.
+equal those of an undisturbed run, and no file may be left. Within a controller's life, through all
+the deaths of its workers, neither its memory nor its file descriptors may grow.
 
     python scripts/soak.py --minutes 10 --seed 1
 
@@ -14,6 +14,7 @@ Linux only: it reads /proc to find what was left. Exit code 1 with the first dif
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import importlib
 import os
@@ -46,19 +47,21 @@ PAUSE_S = (0.05, 1.5)  # between two signals
 ORPHANS_END_S = 10.0
 ROUND_LIMIT_S = 300.0
 COMPARED = ("Model", "Snippet", "Transcript", "Reference", "WER", "Outcome", "Phase")
-GROWTH = 1.15  # of the last quarter over the first
+MIN_LOOKS = 30  # at a controller, for its growth to be told
+MAX_GROWTH_MB = 3.0
+MAX_GROWTH_DESCRIPTORS = 1.0  # ten workers die in a life: a leak at each of them is more
 
 
 @dataclass
 class Tally:
-    """What happened, and the highest use of each round."""
+    """What happened; and of each controller that lived long enough, how its use grew."""
 
     rounds: int = 0
     rows: int = 0
     worker_signals: int = 0
     controller_deaths: int = 0
-    resident_bytes: list[int] = field(default_factory=list)
-    descriptors: list[int] = field(default_factory=list)
+    highest: list[float] = field(default_factory=lambda: [0.0, 0.0])  # MB, descriptors
+    growth: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Failed(Exception):  # noqa: N818
@@ -85,8 +88,7 @@ def main() -> int:
                 if tally.rounds % 5 == 0:
                     say(tally)
             say(tally)
-            check_flat("resident memory of the controller", tally.resident_bytes, 4 << 20)
-            check_flat("file descriptors of the controller", tally.descriptors, 2)
+            check_flat(tally.growth)
         except Failed as failed:
             print(f"FAILED in round {tally.rounds + 1}, seed {arguments.seed}: {failed}")
             return 1
@@ -144,11 +146,11 @@ def one_round(
     results = folder / f"round-{tally.rounds}"
     limit = time.monotonic() + ROUND_LIMIT_S
     command = new_run(clips, results)
-    highest, controllers = [0, 0], list[int]()
+    controllers = list[int]()
     while True:
         controller = start(command, environment)
         controllers.append(controller.pid)
-        died = disturb(controller, chance, tally, highest, limit)
+        died = disturb(controller, chance, tally, limit)
         expect_no_orphans(controller.pid)
         if not died:
             break
@@ -161,8 +163,6 @@ def one_round(
             raise Failed(f"a row is {other}, undisturbed it was {one}; see {results}")
     tally.rounds += 1
     tally.rows += len(found)
-    tally.resident_bytes.append(highest[0])
-    tally.descriptors.append(highest[1])
     limit = time.monotonic() + ORPHANS_END_S  # the last guardian may still be at work
     while left := sorted(map(str, files_left(folder, controllers))):
         if time.monotonic() > limit:
@@ -174,15 +174,14 @@ def disturb(
     controller: subprocess.Popen[bytes],
     chance: random.Random,
     tally: Tally,
-    highest: list[int],
     limit: float,
 ) -> bool:
     """Send signals until the controller ends; whether one of them, or its effect, ended it."""
-    hit = False
+    hit, looks = False, list[tuple[float, float]]()
     while controller.poll() is None:
         wake = time.monotonic() + chance.uniform(*PAUSE_S)
         while time.monotonic() < wake and controller.poll() is None:
-            note_use(controller.pid, highest)
+            looks += use_of(controller.pid)
             time.sleep(0.05)
         if time.monotonic() > limit:
             controller.kill()
@@ -193,6 +192,9 @@ def disturb(
             controller.wait(60)
         else:
             tally.worker_signals += hit_worker(controller.pid, chance)
+    tally.highest = [max(pair) for pair in zip(tally.highest, *looks, strict=True)]
+    if len(looks) >= MIN_LOOKS:
+        tally.growth.append(growth(looks))
     return hit and controller.returncode not in (0, 1)
 
 
@@ -211,14 +213,21 @@ def hit_worker(controller: int, chance: random.Random) -> int:
     return 0
 
 
-def note_use(pid: int, highest: list[int]) -> None:
-    """The controller's memory and file descriptors now."""
-    try:
+def use_of(pid: int) -> Iterator[tuple[float, float]]:
+    """The controller's memory in MB and file descriptors now; nothing if it is gone."""
+    with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        highest[0] = max(highest[0], process.memory_info().rss)
-        highest[1] = max(highest[1], process.num_fds())
-    except psutil.Error:
-        return
+        yield process.memory_info().rss / 1e6, process.num_fds()
+
+
+def growth(looks: list[tuple[float, float]]) -> tuple[float, float]:
+    """From the middle third of a life to the last: in the first one it is still being set up."""
+    third = len(looks) // 3
+    middle, last = (
+        [statistics.median(column) for column in zip(*part, strict=True)]
+        for part in (looks[third : 2 * third], looks[2 * third :])
+    )
+    return last[0] - middle[0], last[1] - middle[1]
 
 
 def expect_no_orphans(controller: int) -> None:
@@ -278,13 +287,17 @@ def rows_of(results: Path) -> list[tuple[str, ...]]:
         return [tuple(row[name] for name in COMPARED) for row in csv.DictReader(file)]
 
 
-def check_flat(what: str, values: list[int], slack: int) -> None:
-    """The last quarter's median may be a little over the first's."""
-    quarter = max(1, len(values) // 4)
-    first, last = statistics.median(values[:quarter]), statistics.median(values[-quarter:])
-    print(f"{what}: first quarter {first:,.0f}, last {last:,.0f}")
-    if last > GROWTH * first + slack:
-        raise Failed(f"{what} grew from {first:,.0f} to {last:,.0f}")
+def check_flat(growths: list[tuple[float, float]]) -> None:
+    """Raises Failed if half of the controllers grew."""
+    if not growths:
+        raise Failed(f"no controller lived for {MIN_LOOKS} looks")
+    memory_mb, descriptors = (statistics.median(column) for column in zip(*growths, strict=True))
+    print(
+        f"{len(growths)} controllers lived long enough: in the last third of their lives "
+        f"{memory_mb:+.1f} MB, {descriptors:+g} descriptors (medians)"
+    )
+    if memory_mb > MAX_GROWTH_MB or descriptors > MAX_GROWTH_DESCRIPTORS:
+        raise Failed("the controller grew")
 
 
 def say(tally: Tally) -> None:
@@ -292,7 +305,7 @@ def say(tally: Tally) -> None:
     print(
         f"{tally.rounds} rounds, {tally.rows} rows, {tally.worker_signals} signals to workers, "
         f"{tally.controller_deaths} deaths of controllers; controller at most "
-        f"{max(tally.resident_bytes) / 1e6:.0f} MB, {max(tally.descriptors)} descriptors",
+        f"{tally.highest[0]:.0f} MB, {tally.highest[1]:.0f} descriptors",
         flush=True,
     )
 

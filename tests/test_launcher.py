@@ -111,7 +111,8 @@ def test_the_real_interpreter_says_its_own_process_id(worker):
     assert told(worker, "say").text == "hello world"
     launched, real = members(worker)
     assert psutil.Process(real).ppid() == launched
-    assert worker.stop() is None
+    assert worker.end() is None
+    assert worker.close() is None
     assert not runs(launched)
     assert not runs(real)
 

@@ -72,6 +72,11 @@ def rows(*lines):
     return rows_of(fold(lines))
 
 
+def summaries(*lines):
+    state = fold(lines)
+    return summarise(rows_of(state), state)
+
+
 def report_of(folder, *lines):
     folder.mkdir(exist_ok=True)
     (folder / "journal.jsonl").write_bytes(
@@ -177,13 +182,14 @@ def test_a_model_that_starts_again_has_not_given_up():
 
 
 def test_a_broken_recording_costs_its_row_and_no_words():
-    broken, undecoded, good = rows(
+    lines = [
         plan(planned("a", error="a.wav is damaged"), planned("b"), planned("c")), started(),
         failed("b", phase="decode", outcome="failed"), attempt("c"),
-    )  # fmt: skip
+    ]  # fmt: skip
+    broken, undecoded, good = rows(*lines)
     assert (broken.outcome, broken.phase, broken.error) == ("failed", "decode", "a.wav is damaged")
     assert (broken.score, undecoded.score, good.score.wer) == (None, None, 0.0)
-    (summary,) = summarise([broken, undecoded, good], {})
+    (summary,) = summaries(*lines)
     assert (summary.wer, summary.ok, summary.failed, summary.not_run) == (0.0, 1, 2, 0)
 
 
@@ -197,7 +203,7 @@ def test_models_are_sorted_by_wer_with_those_without_one_last():
     asked = plan(planned("a"), models=("never", "worse", "best", "absent", "also-best"))
     texts = {"worse": "red", "best": "red green blue pink", "also-best": "red green blue pink"}
     lines = [line for m, text in texts.items() for line in (started(m), attempt("a", text, m))]
-    found = summarise(rows(asked, started("never"), failed("a", model="never"), *lines), {})
+    found = summaries(asked, started("never"), failed("a", model="never"), *lines)
     assert [one.model for one in found] == ["also-best", "best", "worse", "absent", "never"]
     assert [one.wer for one in found] == [0.0, 0.0, 0.75, None, None]
 
@@ -205,23 +211,22 @@ def test_models_are_sorted_by_wer_with_those_without_one_last():
 @pytest.mark.parametrize(("phase", "wer"), [("env", 0.0), ("download", 0.0), ("load", 0.5)])
 def test_only_what_a_model_was_there_for_counts_in_its_wer(phase, wer):
     """A stack that cannot be built says nothing of accuracy; a model that cannot load does."""
-    found = rows(plan(planned("a"), planned("b")), started(), attempt("a"), gave_up(phase=phase))
-    assert [row.ok for row in found] == [True, False]
-    assert summarise(found, {})[0].wer == wer
+    lines = [plan(planned("a"), planned("b")), started(), attempt("a"), gave_up(phase=phase)]
+    assert [row.ok for row in rows(*lines)] == [True, False]
+    assert summaries(*lines)[0].wer == wer
 
 
 def test_the_figures_of_a_summary_are_sums_and_not_means():
     load = LoadTimes(total_s=3.0, spawn_s=0.5, interpreter_s=0.5, imports_s=1.0, weights_s=1.0)
     slow = load.model_copy(update={"total_s": 5.0})
     peak = [MemoryPeak(peak_bytes=size, method="pss") for size in (5_000_000, 7_000_000, 9_000_000)]
-    found = rows(
+    (one,) = summaries(
         plan(planned("a"), planned("b", "red"), planned("c"), planned("d", "")), started(),
         attempt("a", audio_s=10.0, time_s=1.0, load=load, memory=peak[0], device="cpu"),
         attempt("b", "dog", audio_s=2.0, time_s=3.0, load=slow, memory=peak[1]),
         failed("c", audio_s=100.0, time_s=50.0, memory=peak[2]),
         attempt("d", "dog cat", audio_s=3.0, time_s=1.0),
     )  # fmt: skip
-    (one,) = summarise(found, {})
     assert one.wer == pytest.approx((0 + 1 + 4 + 2) / (4 + 1 + 4))
     characters = {"a": 19, "b": 3, "c": 19}
     assert one.cer == pytest.approx((3 + 19 + len("dog cat")) / sum(characters.values()))

@@ -49,8 +49,7 @@ def test_suspects_are_tried_again_alone_and_blamed(run, clips):
     assert rows["not_first"]["Outcome"] == rows["once"]["Outcome"] == "ok"
     assert [one["nth"] for one in tries(lines, "not_first")] == [3, 1]
     assert "without warm-up" in rows["once"]["Notes"]
-    assert "3 attempts took its worker down" not in done.out  # four did: one of them twice
-    assert "4 attempts took its worker down" in done.out
+    assert "4 deaths or hangs of its workers" in done.out  # one snippet died twice
 
 
 @POSIX
@@ -128,6 +127,28 @@ def test_a_crash_leaves_a_capsule_and_can_be_replayed(run, clips, asrbench, tmp_
     fine = asrbench("replay", "latest", "puppet", "00-say", "--results", latest.parent, "--json")
     assert fine.code == 0
     assert fine.json()["ends"][0]["text"] == "hello world"
+
+
+@POSIX
+def test_a_death_at_load_is_told_although_the_next_load_succeeds(run, clips, tmp_path):
+    done, rows, lines = run(clips("say"), "--models", "puppet-shaky")
+    assert rows["say"]["Outcome"] == "ok"
+    (ended,) = [one for one in lines if one["kind"] == "worker_ended"]
+    assert (ended["phase"], ended["outcome"], ended["after"]) == ("load", "crashed", None)
+    assert "SIGABRT" in ended["error"]
+    assert "puppet-shaky: 1 deaths or hangs of its workers" in done.out
+    (file,) = (tmp_path / "results" / "latest" / "crashes").iterdir()
+    assert "SIGABRT" in file.read_text(encoding="utf-8")
+
+
+def test_another_memory_limit_measures_anew(run, clips, asrbench, tmp_path):
+    _, rows, _ = run(clips("allocate"), "--memory-limit", "120MB", "--retries", "0")
+    assert rows["allocate"]["Outcome"] == "out_of_memory"
+    resume = ("orchestrate", "--resume", "latest", "--results", tmp_path / "results")
+    assert "puppet: 0 snippets to do" in asrbench(*resume).out
+    done = asrbench(*resume, "--memory-limit", "4GB")
+    assert "puppet: 1 snippets to do" in done.out
+    assert done.code == 0
 
 
 @POSIX

@@ -351,8 +351,9 @@ def test_a_broken_recording_is_forgotten_by_the_real_host(puppet_env, tmp_path):
         assert transcribe(one, "b", good()).text == "hello world"
         assert one.memory().peak_bytes > 1 << 20
         pid = one._channel.tree.pid
+        assert one.end() is None
     finally:
-        one.stop()
+        one.close()
     assert not runs(pid)
 
 

@@ -32,14 +32,19 @@ accelerators = ["cpu"]
 [tool.asrbench.models.{name}-b]
 """
 FREEZES = """
-import os
+import atexit, os
 from pathlib import Path
 ICE = Path({ice!r})
-def load(checkpoint, device):
-    return None
-def transcribe(model, audio):
+def freeze():
     (ICE / "cgroup.procs").write_text(str(os.getpid()))
     (ICE / "freezer.state").write_text("FROZEN")
+def load(checkpoint, device):
+    if {when!r} == "shutdown":
+        atexit.register(freeze)
+def transcribe(model, audio):
+    if {when!r} == "transcribe":
+        freeze()
+    return "hello world"
 """
 SPEAKS = """
 def load(checkpoint, device):
@@ -90,8 +95,10 @@ def test_what_cannot_be_killed_is_named_and_left(ice, tmp_path):
     assert tree.wait(LIMIT_S) == -signal.SIGKILL
 
 
-def test_its_device_is_quarantined_and_the_cpu_goes_on(ice, environment, clips, tmp_path):
-    for name, worker in (("freezes", FREEZES.format(ice=str(ice))), ("speaks", SPEAKS)):
+@pytest.mark.parametrize("when", ["transcribe", "shutdown"])
+def test_its_device_is_quarantined_and_the_cpu_goes_on(ice, environment, clips, tmp_path, when):
+    freezes = FREEZES.format(ice=str(ice), when=when)
+    for name, worker in (("freezes", freezes), ("speaks", SPEAKS)):
         stack = tmp_path / "stacks" / name
         stack.mkdir(parents=True)
         (stack / "pyproject.toml").write_text(STACK.format(name=name), encoding="utf-8")
@@ -109,8 +116,11 @@ def test_its_device_is_quarantined_and_the_cpu_goes_on(ice, environment, clips, 
         rows = list(csv.DictReader(file))
     outcomes = [(row["Model"], row["Outcome"], row["Phase"]) for row in rows]
     assert outcomes == [
-        ("freezes-a", "timed_out", "transcribe"),
-        ("freezes-a", "failed", "spawn"),
+        *(
+            [("freezes-a", "timed_out", "transcribe"), ("freezes-a", "failed", "spawn")]
+            if when == "transcribe"
+            else [("freezes-a", "ok", "transcribe")] * 2
+        ),
         ("freezes-b", "failed", "spawn"),
         ("freezes-b", "failed", "spawn"),
         ("speaks-a", "ok", "transcribe"),

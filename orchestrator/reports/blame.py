@@ -1,14 +1,19 @@
-"""Whether a snippet is to blame for a worker's death: told by trying it again, alone."""
+"""Whether a snippet is to blame for a worker's death: told by trying it again, alone.
+
+"Others" are measured snippets: the warm-up belongs to every worker, as its load does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from schemas.records import Attempt
 
 KILLS = "this snippet kills the model"
 AFTER_OTHERS = "only after others did it fail"
 NOT_AGAIN = "did not happen again"
+OTHERWISE = "alone it did not die, but failed in another way"
+_WORST_FIRST = (KILLS, OTHERWISE, AFTER_OTHERS, NOT_AGAIN)
 
 
 def blame(history: Sequence[Attempt]) -> str | None:
@@ -18,4 +23,12 @@ def blame(history: Sequence[Attempt]) -> str | None:
         return None
     if last.crash is not None:
         return KILLS
-    return NOT_AGAIN if first.nth == 1 else AFTER_OTHERS
+    if last.outcome != "ok":
+        return OTHERWISE
+    return AFTER_OTHERS if first.measured_before else NOT_AGAIN
+
+
+def worst(histories: Iterable[Sequence[Attempt]]) -> str | None:
+    """The blame of a row, of which each repeat has a history."""
+    found = {blame(history) for history in histories}
+    return next((one for one in _WORST_FIRST if one in found), None)

@@ -28,11 +28,10 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 every row is ok, 1 some are, 3 none is."""
-        ok = sum(row.ok for row in self.rows)
-        if ok == len(self.rows):
+        """0 every row is ok and whole, 1 some are ok, 3 none is."""
+        if all(row.ok and not row.missing_repeats for row in self.rows):
             return EXIT_OK
-        return EXIT_SOME_FAILED if ok else EXIT_NOTHING_RAN
+        return EXIT_SOME_FAILED if any(row.ok for row in self.rows) else EXIT_NOTHING_RAN
 
     def as_json(self) -> dict[str, Any]:
         """For machines: the summaries and every row, without what results.csv only repeats."""
@@ -51,7 +50,7 @@ def make_report(folder: Path) -> Report:
     journal = folder / "journal.jsonl"
     state = fold(read_journal(journal))
     rows = rows_of(state)
-    summaries = summarise(rows, state.warm_ups)
+    summaries = summarise(rows, state)
     line = signature(state.plan, summaries)
     return Report(folder, state, rows, summaries, line, journal_end(journal).torn)
 

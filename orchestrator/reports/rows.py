@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.reports.blame import blame
+from orchestrator.reports.blame import worst
 from orchestrator.reports.state import Kept, RunState
 from orchestrator.scoring import Score, score
 from orchestrator.supervisor.isolation import notes as isolation_notes
@@ -38,7 +38,8 @@ class Row:
     deaths: int = 0  # tries that took their worker down, also where a later one succeeded
     blame: str | None = None
     notes: tuple[str, ...] = ()
-    time_s: float | None = None  # the median over the repeats
+    time_s: float | None = None  # the median over the repeats, without retries if there are others
+    missing_repeats: int = 0  # of a row that was tried
 
     @property
     def ok(self) -> bool:
@@ -94,9 +95,15 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
     text = None if attempt.phase == "decode" else attempt.text or ""
     score, clean_score = _scores(snippet, text)
     ends = [end for end in state.ends if (end.model, end.after) == (model, snippet.name)]
-    times = [one.time_s for one in last if one.time_s is not None]
+    warm = [one for one in last if not one.retry]
+    times = [one.time_s for one in warm or last if one.time_s is not None]
     texts = {one.text for one in last if one.outcome == "ok"}
-    differing = (f"its repeats gave {len(texts)} different texts",) if len(texts) > 1 else ()
+    remarks = [f"its repeats gave {len(texts)} different texts"] if len(texts) > 1 else []
+    missing = state.plan.repeats - len(kept)
+    if missing:
+        failure = state.failures.get(model)
+        why = failure.error if failure else NOT_RUN
+        remarks.append(f"{missing} of {state.plan.repeats} repeats are missing: {why}")
     return Row(
         model=model,
         snippet=snippet,
@@ -107,14 +114,15 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
         score=score,
         clean_score=clean_score,
         deaths=sum(one.crash is not None for tries in histories for one in tries),
-        blame=next(filter(None, map(blame, histories)), None),
+        blame=worst(histories),
         notes=(
             *attempt.notes,
             *(isolation_notes(attempt.isolation) if attempt.isolation else ()),
-            *differing,
+            *remarks,
             *(f"{end.phase}: {end.error}" for end in ends),
         ),
         time_s=statistics.median(times) if times else None,
+        missing_repeats=missing,
     )
 
 

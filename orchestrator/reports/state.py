@@ -60,6 +60,8 @@ class _Taken:
         if isinstance(line, Plan):
             self.plan = line
         elif isinstance(line, ModelStarted):
+            if line.key != self.keys.get(line.model):  # another worker than the one that ended
+                self.ends = [end for end in self.ends if end.model != line.model]
             self.keys[line.model] = line.key
             self.failures.pop(line.model, None)
         elif isinstance(line, Attempt):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orchestrator
 from orchestrator import scoring
 from orchestrator.reports.rows import Row, speaker
+from orchestrator.reports.state import RunState
 from schemas.records import Attempt, DeviceMemory, MemoryPeak, Plan
 
 
@@ -34,7 +35,8 @@ class ModelSummary:
     first_peak_bytes: int | None  # during a worker's first inference
     steady_peak_bytes: int | None  # during the later ones
     device_peak_bytes: int | None
-    crashes: int  # attempts that took their worker down, also where a retry then succeeded
+    crashes: int  # deaths and hangs of its workers, whenever, and also where a retry succeeded
+    missing_repeats: int  # the most of any of its rows that were tried
     disturbed: int  # rows
     device: str | None
     precision: str | None
@@ -46,12 +48,12 @@ class ModelSummary:
         return self.snippets - self.ok - self.not_run
 
 
-def summarise(rows: Sequence[Row], warm_ups: Mapping[str, Sequence[Attempt]]) -> list[ModelSummary]:
+def summarise(rows: Sequence[Row], state: RunState) -> list[ModelSummary]:
     """One summary for each model, the lowest WER first, those without one last."""
     by_model: dict[str, list[Row]] = {}
     for row in rows:
         by_model.setdefault(row.model, []).append(row)
-    found = [_summary(model, own, warm_ups.get(model, ())) for model, own in by_model.items()]
+    found = [_summary(model, own, state) for model, own in by_model.items()]
     return sorted(found, key=lambda one: (one.wer is None, one.wer or 0.0, one.model))
 
 
@@ -65,7 +67,7 @@ def signature(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
             f"asrbench:{orchestrator.__version__}",
             scoring.scorer_signature(languages),
             f"snippets:{_coverage(summaries)}{len(plan.snippets)}:{plan.snippet_set_sha256[:12]}",
-            f"repeats:{plan.repeats}",
+            f"repeats:{_repeats(plan, summaries)}",
             f"warm-up:{1 if plan.warm_up else 'none'}",
             f"precision:{'+'.join(precisions)}",
             "batch:1",
@@ -78,6 +80,11 @@ def _coverage(summaries: Sequence[ModelSummary]) -> str:
     """Numbers of a run that did not end compare with nothing."""
     tried = min((one.snippets - one.not_run for one in summaries), default=0)
     return "" if all(not one.not_run for one in summaries) else f"{tried}of"
+
+
+def _repeats(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
+    missing = max((one.missing_repeats for one in summaries), default=0)
+    return f"{plan.repeats - missing}of{plan.repeats}" if missing else f"{plan.repeats}"
 
 
 @dataclass
@@ -93,14 +100,17 @@ class _Tally:
     steady_peak_bytes: int | None = None
     device_peak_bytes: int | None = None
     disturbed: int = 0
-    speeds: dict[int, tuple[float, float]] = field(default_factory=dict)  # repeat → audio, time
+    # of the rows that are ok and were never retried: how many, and by repeat rows, audio, time
+    timed_rows: int = 0
+    speeds: dict[int, tuple[int, float, float]] = field(default_factory=dict)
 
     def add_row(self, row: Row) -> None:
         attempts = row.attempts
         self.disturbed += any(one.disturbed for one in attempts)
         for one in attempts:
             self._add_memory(one)
-            self._add_speed(one)
+        if row.ok and not any(one.retry for one in attempts):
+            self._add_speeds(attempts)
         if row.ok and (attempt := speaker(attempts)):
             self.first = self.first or attempt
             self.audio_s += attempt.audio_s or 0.0
@@ -124,11 +134,18 @@ class _Tally:
         for device in one.device_memory:
             self.device_peak_bytes = _higher(self.device_peak_bytes, device)
 
-    def _add_speed(self, one: Attempt) -> None:
-        """All audio over all time, for each repeat. A retry ran cold and does not count."""
-        if one.outcome == "ok" and one.time_s and one.audio_s and not one.retry:
-            audio_s, time_s = self.speeds.get(one.repeat, (0.0, 0.0))
-            self.speeds[one.repeat] = audio_s + one.audio_s, time_s + one.time_s
+    def rtfx(self) -> list[float]:
+        """All audio over all time, of each repeat that every timed row has: they compare."""
+        whole = (sums for sums in self.speeds.values() if sums[0] == self.timed_rows)
+        return [audio_s / time_s for _, audio_s, time_s in whole if audio_s and time_s]
+
+    def _add_speeds(self, attempts: Sequence[Attempt]) -> None:
+        """A retry ran cold: its row does not count."""
+        self.timed_rows += 1
+        for one in attempts:
+            rows, audio_s, time_s = self.speeds.get(one.repeat, (0, 0.0, 0.0))
+            sums = rows + 1, audio_s + (one.audio_s or 0.0), time_s + (one.time_s or 0.0)
+            self.speeds[one.repeat] = sums
 
 
 def _higher(old: int | None, new: MemoryPeak | DeviceMemory | None) -> int | None:
@@ -137,14 +154,17 @@ def _higher(old: int | None, new: MemoryPeak | DeviceMemory | None) -> int | Non
     return new.peak_bytes if old is None else max(old, new.peak_bytes)
 
 
-def _summary(model: str, rows: list[Row], warm_ups: Sequence[Attempt]) -> ModelSummary:
+def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
     tally = _Tally()
-    for warm_up in warm_ups:
+    for warm_up in state.warm_ups.get(model, ()):
         tally.add_warm_up(warm_up)
     for row in rows:
         tally.add_row(row)
     scores = [row.score for row in rows if row.score]
-    speeds = [audio_s / time_s for audio_s, time_s in tally.speeds.values()]
+    speeds = tally.rtfx()
+    failure = state.failures.get(model)
+    deaths = sum(end.crash is not None for end in state.ends if end.model == model)
+    deaths += failure is not None and failure.crash is not None
     first, peak = tally.first, tally.peak
     details = first.load_details if first else {}
     ok = sum(row.ok for row in rows)
@@ -168,7 +188,8 @@ def _summary(model: str, rows: list[Row], warm_ups: Sequence[Attempt]) -> ModelS
         first_peak_bytes=tally.first_peak_bytes,
         steady_peak_bytes=tally.steady_peak_bytes,
         device_peak_bytes=tally.device_peak_bytes,
-        crashes=sum(row.deaths for row in rows),
+        crashes=deaths + sum(row.deaths for row in rows),
+        missing_repeats=max((row.missing_repeats for row in rows), default=0),
         disturbed=tally.disturbed,
         device=first.device if first else None,
         precision=str(details["precision"]) if "precision" in details else None,

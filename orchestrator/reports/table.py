@@ -40,7 +40,9 @@ def _remarks(summaries: Sequence[ModelSummary]) -> list[str]:
         remarks.append("≥: it may be more; ≤: it may be less, page cache is in it")
     for one in summaries:
         if one.crashes:
-            remarks.append(f"{one.model}: {one.crashes} attempts took its worker down; see Blame")
+            remarks.append(
+                f"{one.model}: {one.crashes} deaths or hangs of its workers; see Blame and crashes/"
+            )
         if one.disturbed:
             remarks.append(
                 f"{one.model}: {one.disturbed} of {one.snippets} rows were measured while "

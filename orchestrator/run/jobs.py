@@ -11,6 +11,7 @@ from orchestrator.audio.decode import decoder_version
 from orchestrator.checkpoints import Checkpoint, fingerprint
 from orchestrator.environments.env import Env
 from orchestrator.machine import machine_identity
+from orchestrator.run.options import RunOptions
 from orchestrator.stacks import Model, Stack
 from schemas.messages import PROTOCOL
 
@@ -24,7 +25,7 @@ class ModelJob:
     checkpoint: Checkpoint
 
 
-def model_key(job: ModelJob, env: Env) -> str:
+def model_key(job: ModelJob, env: Env, options: RunOptions) -> str:
     """Hash of everything but the snippet that could change an answer."""
     model = job.model
     went_in = [
@@ -42,6 +43,8 @@ def model_key(job: ModelJob, env: Env) -> str:
         *(hashlib.sha256(file.read_bytes()).hexdigest() for file in paths.HOST_FILES),
         PROTOCOL,
         decoder_version(),
+        options.memory_limit_bytes,
+        options.warm_up,
         machine_identity(),  # times and memory of two machines do not belong into one table
     ]
     return hashlib.sha256(json.dumps(went_in, sort_keys=True, default=str).encode()).hexdigest()

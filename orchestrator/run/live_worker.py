@@ -19,7 +19,7 @@ from orchestrator.stacks import Model
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.worker import Transcribed, Worker, WorkerSpec
 from schemas.messages import SAMPLE_RATE_HZ
-from schemas.records import Attempt, Crash, LoadTimes, WorkerEnded
+from schemas.records import Attempt, Crash, LoadTimes, Phase, WorkerEnded
 
 CLOCK_SLACK_S = 0.5
 CLOCK_SLACK = 0.1
@@ -39,6 +39,7 @@ class LiveWorker:
         recorder: Recorder,
     ) -> None:
         self.tried = 0
+        self._measured_before = 0
         self._worker = worker
         self._surroundings = Surroundings(worker)
         self._times = times
@@ -55,6 +56,7 @@ class LiveWorker:
         self.tried += 1
         self._last = snippet.name
         attempt = self._empty(task)
+        self._measured_before += not warm_up
         partials: list[str] = []
         worker.begin_memory_window()
         self._surroundings.begin()
@@ -97,37 +99,40 @@ class LiveWorker:
         try:
             self._worker.check_idle()
         except WorkerFault as fault:
-            return WorkerEnded(
-                at=now(),
-                model=self._job.model.name,
-                outcome=fault.outcome,
-                phase="idle",
-                after=self._last,
-                error=fault.message,
-                crash=self._crash(fault),
-            )
+            return self._ended(fault, "idle")
         return None
 
-    def stop(self) -> WorkerEnded | None:
-        """Ask it to end; what went wrong costs nothing, as every result is on disk."""
+    def stop(self) -> tuple[WorkerEnded | None, str | None]:
+        """Ask it to end; what goes wrong costs nothing, as every result is on disk.
+
+        Says what went wrong, and which process cannot be killed.
+        """
         self._surroundings.close()
-        fault = self._worker.stop()
-        if fault is None:
-            return None
-        return WorkerEnded(
-            at=now(),
-            model=self._job.model.name,
-            outcome=fault.outcome,
-            phase="shutdown",
-            after=self._last,
-            error=fault.message,
-        )
+        ended = None
+        try:
+            fault = self._worker.end()
+            if fault:
+                ended = self._ended(fault, "shutdown")
+        finally:
+            left = self._worker.close()
+        return ended, left
 
     def drop(self) -> str | None:
         """Kill it. Says which process cannot be killed."""
         left = self._worker.close()
         self._surroundings.close()
         return left
+
+    def _ended(self, fault: WorkerFault, phase: Phase) -> WorkerEnded:
+        return WorkerEnded(
+            at=now(),
+            model=self._job.model.name,
+            outcome=fault.outcome,
+            phase=phase,
+            after=self._last,
+            error=fault.message,
+            crash=self._crash(fault),
+        )
 
     def _empty(self, task: Task) -> Attempt:
         return Attempt(
@@ -139,6 +144,7 @@ class LiveWorker:
             repeat=task.repeat,
             retry=task.retry,
             nth=self.tried,
+            measured_before=self._measured_before,
             outcome="ok",
             device=self._worker.device,
             load=self._times,

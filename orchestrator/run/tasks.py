@@ -44,7 +44,7 @@ class Deaths:
         if attempt.crash is not None:
             self._last[task] = attempt
 
-    def retry_tasks(self, snippets: Sequence[Snippet], retries: int) -> list[Task]:
+    def retry_tasks(self, snippets: Sequence[Snippet], retries: int, repeats: int) -> list[Task]:
         """Suspects, to be tried again alone."""
         by_name = {snippet.name: snippet for snippet in snippets}
         return [
@@ -53,6 +53,7 @@ class Deaths:
             if name in by_name
             and attempt.snippet_sha256 == by_name[name].sha256
             and attempt.retry < retries
+            and repeat <= repeats
         ]
 
 

@@ -79,7 +79,7 @@ class _Turn:
 
     def run(self, snippets: Sequence[Snippet], held: Held) -> None:
         env = prepare_env(self._job, self._options, self._recorder, self._held)
-        key = model_key(self._job, env)
+        key = model_key(self._job, env, self._options)
 
         def mine() -> Iterable[Attempt]:
             return (one for one in held() if (one.model, one.key) == (self._name, key))
@@ -101,7 +101,8 @@ class _Turn:
         try:
             self._first_tries(tasks, deaths, env, key)
             self._stop()
-            while suspects := deaths.retry_tasks(snippets, self._options.retries):
+            options = self._options
+            while suspects := deaths.retry_tasks(snippets, options.retries, options.repeats):
                 for task in suspects:
                     deaths.note(self._alone(task, env, key))
         finally:
@@ -156,7 +157,7 @@ class _Turn:
                 self._recorder.view.note(f"{self._name}: goes on without warm-up")
             self._drop()
             if self._crashes >= self._options.max_crashes:
-                raise self._given_up(ended.outcome, ended.phase, ended.error, ended.crash)
+                raise self._given_up(ended.outcome, ended.phase, ended.error)
         self._live = self._load(env, key)
         return self._live
 
@@ -197,7 +198,7 @@ class _Turn:
             if not fault.alive:
                 command = replay_command(self._recorder.folder, self._name, None)
                 crash = worker.crash(fault, env.lock_sha256, command)
-            quarantine(worker.close(), env.accelerator, self._name, self._recorder)
+            self._quarantine(worker.close())
         message = fault.message
         if phase == "spawn":  # no model is to blame before the host's hello
             message += f"\nIs its env broken? asrbench env rebuild {self._job.stack.name}"
@@ -205,6 +206,17 @@ class _Turn:
             raise GivenUp(fault.outcome, phase, message, crash) from fault
         if self._crashes >= self._options.max_crashes:
             raise self._given_up(fault.outcome, phase, message, crash) from fault
+        self._record_end(
+            WorkerEnded(
+                at=now(),
+                model=self._name,
+                outcome=fault.outcome,
+                phase=phase,
+                after=None,
+                error=message,
+                crash=crash,
+            )
+        )
 
     def _given_up(
         self, outcome: Outcome, phase: Phase, last: str, crash: Crash | None = None
@@ -214,15 +226,20 @@ class _Turn:
 
     def _stop(self) -> None:
         live, self._live = self._live, None
-        ended = live.stop() if live else None
-        if ended:
-            self._record_end(ended)
+        if live:
+            ended, left = live.stop()
+            if ended:
+                self._record_end(ended)
+            self._quarantine(left)
 
     def _drop(self) -> None:
         live, self._live = self._live, None
         if live:
-            accelerator = choose_accelerator(self._job.stack)
-            quarantine(live.drop(), accelerator, self._name, self._recorder)
+            self._quarantine(live.drop())
+
+    def _quarantine(self, left: str | None) -> None:
+        accelerator = choose_accelerator(self._job.stack)
+        quarantine(left, accelerator, self._name, self._recorder)
 
     def _record_end(self, ended: WorkerEnded) -> None:
         self._recorder.journal.append(ended)

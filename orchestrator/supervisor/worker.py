@@ -209,17 +209,13 @@ class Worker:
             replay=replay,
         )
 
-    def stop(self) -> WorkerFault | None:
-        """Ask it to end, give it a while, then kill what is left. Says what went wrong, if it did.
+    def end(self) -> WorkerFault | None:
+        """Ask it to end and give it a while; close() it then. Says what went wrong, if it did.
 
         Every result is on disk by now: a worker that dies or hangs here costs nothing.
         """
         self.phase = "shutdown"
-        try:
-            fault = self._channel.end(STOP_S)
-        finally:
-            left = self.close()
-        return WorkerFault("timed_out", left) if left else fault
+        return self._channel.end(STOP_S)
 
     def close(self) -> str | None:
         """Kill it and everything that it started. Says which process cannot be killed."""
