@@ -2,11 +2,16 @@
 
 Memory can be shared out only by a cgroup without processes of its own, and only by whoever it was
 delegated to. So the controller moves into a leaf of its own cgroup, if that one is its alone;
-otherwise it asks the user's systemd for a scope that is. Source: systemd's
-docs/CGROUP_DELEGATION.md, the single-writer rule.
+and systemd has nothing to say in it; otherwise it asks systemd for a scope that is. In a unit that
+was not delegated systemd would end the controller when the kernel ends a worker for its memory
+(OOMPolicy=stop). Source: systemd's docs/CGROUP_DELEGATION.md.
 """
 
 from __future__ import annotations
+
+import sys
+
+assert sys.platform not in ("win32", "darwin")
 
 import contextlib
 import os
@@ -19,11 +24,15 @@ from pathlib import Path
 LEAF = "controller"
 BUS_TIMEOUT_S = 10.0
 MOVED_WITHIN_S = 2.0
+SYSTEMD_RUNS = Path("/run/systemd/system")  # as sd_booted(3) tells it
+DELEGATED = ("user.delegate", "trusted.delegate")  # what systemd writes on a cgroup that it gave
 
 
 def share_out_memory(folder: Path, pid: int) -> bool:
     """Make folder, which holds pid alone, one whose children count memory. False if it cannot."""
     try:
+        if SYSTEMD_RUNS.is_dir() and not _is_delegated(folder):
+            return False
         if "memory" not in (folder / "cgroup.controllers").read_text("ascii").split():
             return False
         if (folder / "cgroup.procs").read_text("ascii").split() != [str(pid)]:
@@ -42,13 +51,24 @@ def share_out_memory(folder: Path, pid: int) -> bool:
     return True
 
 
+def _is_delegated(folder: Path) -> bool:
+    for name in DELEGATED:
+        with contextlib.suppress(OSError):
+            if os.getxattr(folder, name) == b"1":
+                return True
+    return False
+
+
 def ask_for_scope(current: Callable[[], str]) -> bool:
-    """Let the user's systemd move this process into a delegated scope. current() → our cgroup."""
-    busctl = shutil.which("busctl")
-    if busctl is None or "XDG_RUNTIME_DIR" not in os.environ:
+    """Let systemd move this process into a delegated scope: root's, else the user's.
+
+    current() → our cgroup.
+    """
+    busctl, manager = shutil.which("busctl"), "--user" if os.geteuid() else "--system"
+    if busctl is None or (manager == "--user" and "XDG_RUNTIME_DIR" not in os.environ):
         return False
     name, before = f"asrbench-{os.getpid()}.scope", current()
-    command = [busctl, "--user", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"]
+    command = [busctl, manager, "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"]
     command += ["org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))"]
     command += [name, "fail", "2", "PIDs", "au", "1", str(os.getpid()), "Delegate", "b", "true"]
     command += ["0"]
