@@ -39,6 +39,33 @@ def test_wrong_usage_ends_with_2_and_a_sentence(asrbench, tmp_path, arguments, w
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no such names")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--results", "{}/r"],
+        ["--snippets", "{}"],
+        ["--stacks", "{}"],
+        ["--checkpoint", "pocketsphinx={}"],
+        ["--resume", "{}"],
+    ],
+)
+def test_a_path_that_no_record_could_name_is_refused_before_anything_is_made(
+    asrbench, tmp_path, arguments
+):
+    odd = tmp_path / os.fsdecode(b"b\xff")
+    odd.mkdir()
+    (odd / "run.json").write_text("{}", encoding="utf-8")
+    done = asrbench("orchestrate", *(word.format(odd) for word in arguments), cwd=tmp_path,
+                    env={"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.code == 2, done.out + done.err
+    assert f"{tmp_path}/b\\udcff" in done.err
+    assert "is not UTF-8" in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == [odd]
+    assert [file.name for file in odd.iterdir()] == ["run.json"]
+
+
 def test_results_that_cannot_be_written_are_said_before_any_model_runs(
     asrbench, puppet_env, clips, tmp_path
 ):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import filelock
 
+from orchestrator import paths
 from orchestrator.errors import RunFolderError, unknown_name
 from orchestrator.platforms import point_latest
 
@@ -22,7 +23,8 @@ MIN_FREE_BYTES = 50 << 20
 
 
 def make_run_folder(results: Path) -> Path:
-    """A fresh folder named by the time. Raises RunFolderError if results cannot be written."""
+    """A fresh folder named by the time. Raises UsageError if results cannot be written."""
+    paths.require_utf8("--results", results.resolve())
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -52,10 +54,14 @@ def check_space(folder: Path) -> None:
 
 
 def find_run(run: str, results: Path) -> Path:
-    """The folder of a run given by its name in results, or by a path."""
+    """The folder of a run given by its name in results, or by a path: whole, without links.
+
+    A link such as `latest` will name another run tomorrow.
+    """
     for folder in (results / run, Path(run)):
         if run and (folder / "run.json").exists():
-            return folder
+            paths.require_utf8("the run's folder", folder.resolve())
+            return folder.resolve()
     if run and Path(run).is_dir():
         raise RunFolderError(f"{run} is not a run's folder: it has no run.json")
     known = [file.parent.name for file in results.glob("*/run.json")]

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator import machine
+from orchestrator import machine, paths
 from orchestrator.checkpoints import find_checkpoint
 from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
 from orchestrator.files import write_whole
@@ -53,6 +53,11 @@ class Finished:
 
 def prepare(options: RunOptions) -> Prepared:
     """Read stacks and snippets. Raises UsageError for anything that cannot be what was meant."""
+    paths.require_utf8("--snippets", options.snippets)
+    for folder in options.stacks:
+        paths.require_utf8("--stacks", folder)
+    for checkpoint in options.checkpoints.values():
+        paths.require_utf8("--checkpoint", checkpoint)
     stacks = load_stacks(options.stacks)
     unknown = set(options.checkpoints) - {m.name for s in stacks.values() for m in s.models}
     for name in sorted(unknown):
