@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import sys
 
 import pytest
@@ -111,7 +112,10 @@ def test_a_snippet_that_dies_as_warm_up_costs_its_own_row(run, clips):
 
 @POSIX
 def test_a_crash_leaves_a_capsule_and_can_be_replayed(run, clips, asrbench, tmp_path):
-    run(clips("say", "segfault"), "--retries", "0")
+    folder = clips("say", "segfault")
+    for suffix in (".wav", ".txt"):
+        (folder / f"01-segfault{suffix}").rename(folder / f"-s $(touch pwned);&'{suffix}")
+    run(folder, "--retries", "0")
     latest = tmp_path / "results" / "latest"
     before = (latest / "journal.jsonl").read_bytes()
     (file,) = (latest / "crashes").iterdir()
@@ -120,7 +124,10 @@ def test_a_crash_leaves_a_capsule_and_can_be_replayed(run, clips, asrbench, tmp_
     assert "in _segfault" in capsule
     assert "sent: number" in capsule
     command = next(line for line in capsule.splitlines() if line.startswith("again"))
-    done = asrbench(*command.split()[2:])
+    words = shlex.split(command)
+    assert words[1:4] == ["asrbench", "replay", "--"]
+    assert words[4:] == [str(latest.resolve()), "puppet", "-s $(touch pwned);&'"]
+    done = asrbench(*words[2:])
     assert done.code == 1
     assert "SIGSEGV" in done.out
     assert (latest / "journal.jsonl").read_bytes() == before

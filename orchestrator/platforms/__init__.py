@@ -2,6 +2,7 @@
 
 spawn(command, environment, folder, memory_limit_bytes) → ProcessTree
 point_latest(link, target)            results/latest → the newest run
+quoted(words)                         a command as a person can paste it
 kernel_lines(pids, since)             what the system's log says of these processes
 look_at_machine()                     counters of the whole machine → MachineState
 worker_network(python)                "none" if its workers can do without; else "open",
@@ -29,6 +30,7 @@ if sys.platform == "win32":
         kernel_lines,
         look_at_machine,
         point_latest,
+        quoted,
         spawn,
         system_libraries,
         venv_python,
@@ -42,6 +44,7 @@ elif sys.platform == "darwin":
         kernel_lines,
         look_at_machine,
         point_latest,
+        quoted,
         spawn,
         system_libraries,
         venv_python,
@@ -54,6 +57,7 @@ else:
         kernel_lines,
         look_at_machine,
         point_latest,
+        quoted,
         spawn,
         venv_python,
     )
@@ -74,6 +78,7 @@ __all__ = [
     "kernel_lines",
     "look_at_machine",
     "point_latest",
+    "quoted",
     "spawn",
     "system_libraries",
     "venv_python",

@@ -21,7 +21,7 @@ from orchestrator.platforms.guardian import TREE_MARK
 from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.linux_memory import LinuxMemory
 from orchestrator.platforms.linux_state import look as look_at_machine
-from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
+from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
 from schemas.records import MemoryPeak
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "kernel_lines",
     "look_at_machine",
     "point_latest",
+    "quoted",
     "spawn",
     "venv_python",
 ]

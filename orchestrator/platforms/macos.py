@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.platforms import psutil_trees
-from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
+from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
 from orchestrator.platforms.psutil_state import look as look_at_machine
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from schemas.records import MemoryPeak
@@ -27,6 +27,7 @@ __all__ = [
     "kernel_lines",
     "look_at_machine",
     "point_latest",
+    "quoted",
     "spawn",
     "venv_python",
 ]

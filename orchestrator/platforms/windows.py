@@ -24,6 +24,7 @@ __all__ = [
     "kernel_lines",
     "look_at_machine",
     "point_latest",
+    "quoted",
     "spawn",
     "venv_python",
 ]
@@ -67,6 +68,11 @@ def point_latest(link: Path, target: Path) -> None:
     if os.path.lexists(link):
         link.rmdir()  # removes the junction, not what it points to
     _winapi.CreateJunction(str(target), str(link))
+
+
+def quoted(words: list[str]) -> str:
+    """One line that a program gets these words from."""
+    return subprocess.list2cmdline(words)
 
 
 def venv_python(env: Path) -> Path:
