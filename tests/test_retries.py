@@ -8,7 +8,9 @@ import shlex
 import sys
 
 import pytest
-from conftest import STACKS
+from conftest import ROOT, STACKS
+
+from orchestrator.run.replay import Replayed
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX way to die")
 
@@ -178,6 +180,46 @@ def test_a_replay_of_what_is_not_there_says_so(run, clips, asrbench, tmp_path, a
     done = asrbench("replay", *arguments, "--results", tmp_path / "results")
     assert done.code == 2
     assert words in done.err
+
+
+def test_a_replay_that_cannot_be_made_says_so(run, clips, asrbench, tmp_path):
+    folder = clips("say")
+    for suffix, content in ((".wav", b"RIFF"), (".txt", b"words")):
+        (folder / f"broken{suffix}").write_bytes(content)
+    run(folder)
+    results = tmp_path / "results"
+    for as_json in ([], ["--json"]):
+        done = asrbench("replay", "latest", "puppet", "broken", "--results", results, *as_json)
+        assert (done.code, done.out) == (2, "")
+        assert "error: broken: " in done.err
+        assert "no model can be tried on it" in done.err
+    (results / "latest" / "replays").write_text("a file", encoding="utf-8")
+    done = asrbench("replay", "latest", "puppet", "00-say", "--results", results)
+    assert done.code == 2
+    assert "error: cannot make " in done.err
+
+
+def test_a_replay_without_an_attempt_is_not_ok(tmp_path):
+    assert not Replayed([], tmp_path).ok
+
+
+@POSIX
+def test_the_command_that_replays_names_the_run_itself(puppet_env, clips, asrbench, tmp_path):
+    """Not a link that soon points elsewhere, nor a path from where somebody once stood."""
+    here = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT)}}
+    started = asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", clips("segfault"),
+        "--retries", "0", "--no-warm-up", "--results", "r", **here,
+    )  # fmt: skip
+    assert started.code == 3, started.err
+    folder = (tmp_path / "r" / "latest").resolve()
+    journal = folder / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    asrbench("orchestrate", "--resume", "latest", "--results", "r", **here)
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    commands = [line["crash"]["replay"] for line in lines if line.get("crash")]
+    assert len(commands) == 1
+    assert shlex.split(commands[0])[3] == str(folder)
 
 
 @pytest.mark.parametrize("size", ["12 apples", "-1GB", "1KB", "nan"])
