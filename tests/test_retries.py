@@ -10,6 +10,7 @@ import sys
 import pytest
 from conftest import ROOT, STACKS
 
+from orchestrator.cli.orchestrate import _size
 from orchestrator.run.replay import Replayed
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX way to die")
@@ -222,11 +223,28 @@ def test_the_command_that_replays_names_the_run_itself(puppet_env, clips, asrben
     assert shlex.split(commands[0])[3] == str(folder)
 
 
-@pytest.mark.parametrize("size", ["12 apples", "-1GB", "1KB", "nan"])
+@pytest.mark.parametrize(
+    "size",
+    ["12 apples", "-1GB", "1KB", "nan", "16GB/2", "4GB 16GB", "4GB%", "12,5GB", "1e9", "9" * 30,
+     "9" * 18 + "TB", "", "GB"],
+)  # fmt: skip
 def test_a_memory_limit_must_be_a_size(asrbench, size):
     done = asrbench("orchestrate", f"--memory-limit={size}")
     assert done.code == 2
-    assert "--memory-limit" in done.err
+    assert f"--memory-limit {size}: expected a size such as 12GB" in done.err
+    assert "16MB or more" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("16000000", 16_000_000), ("16000000b", 16_000_000), ("16000KB", 16_000_000),
+        ("12GB", 12 * 10**9), ("1.5 gib", 3 << 29), ("0.5TB", 5 * 10**11), ("2TiB", 2 << 40),
+        ("20480KiB", 20 << 20), ("100mib", 100 << 20), ("0.1GB", 10**8),
+    ],
+)  # fmt: skip
+def test_a_memory_limit_is_what_it_says(text, size_bytes):
+    assert _size(text) == size_bytes
 
 
 def test_over_the_memory_limit_is_out_of_memory_with_a_lower_bound(run, clips):

@@ -22,6 +22,8 @@ from conftest import ROOT, STACKS
         (["orchestrate", "--timeout", "0"], "0.0 is not in the range"),
         (["orchestrate", "--timeout", "nan"], "--timeout"),
         (["orchestrate", "--max-crashes", "0"], "--max-crashes"),
+        (["orchestrate", "--repeat", "100000000000000000000"], "--repeat"),
+        (["orchestrate", "--retries", "1001"], "0<=x<=1000"),
         (["orchestrate", "--checkpoint", "pocketsphinx"], "expected MODEL=PATH"),
         (["orchestrate", "--checkpoint", "pocketsphinks=x"], "did you mean 'pocketsphinx'?"),
         (["orchestrate", "--bogus"], "No such option"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ByteSize, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from orchestrator import paths
 from orchestrator.cli.shared import json_option, results_option, stacks_option
@@ -19,12 +21,15 @@ from orchestrator.run.options import (
     DEFAULT_MAX_CRASHES,
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT_S,
+    MIN_MEMORY_LIMIT_BYTES,
     TIMEOUT_PER_AUDIO,
     RunOptions,
 )
 from orchestrator.views import View
 
+MOST_TRIES = 1000  # of one snippet: --repeat, --retries
 PLAIN_OPTIONS = "snippets timeout_s load_timeout_s max_crashes retries repeats warm_up".split()
+SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?(?:B|([KMGT])(i?)B)?", re.ASCII | re.IGNORECASE)
 EPILOG = """
 \b
 Examples:
@@ -79,7 +84,7 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
 )
 @click.option(
     "--retries",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=MOST_TRIES),
     metavar="N",
     help="Try a snippet that took its worker down again, alone, up to N times "
     f"(default {DEFAULT_RETRIES}).",
@@ -87,7 +92,7 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
 @click.option(
     "--repeat",
     "repeats",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MOST_TRIES),
     metavar="N",
     help="Measure each snippet N times; the table gives the median and the spread (default 1).",
 )
@@ -154,7 +159,10 @@ def command(
 
 
 def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
-    """What was given now, over what the resumed run was asked for, over the defaults."""
+    """What was given now, over what the resumed run was asked for, over the defaults.
+
+    Models, stacks and checkpoints are added to those of the resumed run.
+    """
     chosen: dict[str, Any] = (
         recorded.model_dump() if recorded else {"snippets": paths.SHIPPED_SNIPPETS}
     )
@@ -167,13 +175,15 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         names = tuple(name.strip() for name in given["models"].split(",") if name.strip())
         if not names:
             raise UsageError("--models names no model; see: asrbench models list")
-        # a resumed run keeps its models and gets these too
         every = "all" in names
         chosen["models"] = ("all",) if every else (*(chosen.get("models") or ()), *names)
     if given["stacks"]:
-        chosen["stacks"] = given["stacks"]
-    if given["checkpoints"]:
-        chosen["checkpoints"] = dict(_checkpoint(text) for text in given["checkpoints"])
+        # one that was moved meanwhile is given by its new name
+        here = [folder for folder in chosen.get("stacks", ()) if folder.exists()]
+        more = [folder.absolute() for folder in given["stacks"]]
+        chosen["stacks"] = tuple(dict.fromkeys([*here, *more]))
+    checkpoints = dict(_checkpoint(text) for text in given["checkpoints"])
+    chosen["checkpoints"] = chosen.get("checkpoints", {}) | checkpoints
     try:
         return RunOptions(**chosen)
     except ValidationError as error:  # what click lets pass: nan
@@ -183,11 +193,19 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
 
 
 def _size(text: str) -> int:
-    """Bytes from 12GB (10^9) or 12GiB (2^30)."""
-    try:
-        return int(TypeAdapter(ByteSize).validate_python(text))
-    except (ValidationError, OverflowError) as error:
-        raise UsageError(f"--memory-limit {text}: expected a size such as 12GB") from error
+    """Bytes from 12GB (10^9), 1.5GiB (2^30) or a bare number."""
+    found = SIZE.fullmatch(text.strip())
+    size = 0
+    if found:
+        number, prefix, binary = found.groups()
+        power = " KMGT".index((prefix or " ").upper())
+        size = int(Decimal(number) * (1024 if binary else 1000) ** power)
+    if not MIN_MEMORY_LIMIT_BYTES <= size <= sys.maxsize:
+        raise UsageError(
+            f"--memory-limit {text}: expected a size such as 12GB, 1.5GiB or a number of bytes, "
+            f"{MIN_MEMORY_LIMIT_BYTES // 10**6}MB or more"
+        )
+    return size
 
 
 def _checkpoint(text: str) -> tuple[str, Path]:
