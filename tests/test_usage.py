@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, STACKS
+
+FULL = Path("/dev/full")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,38 @@ def test_a_reader_that_goes_away_does_not_end_the_run(environment, puppet_env, c
     assert controller.wait(timeout=60) == 1  # one row failed, and nothing else
     assert err == b""
     assert (tmp_path / "r" / "latest" / "results.csv").is_file()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--quiet"], ["--json"]], ids=" ".join)
+def test_a_reader_that_goes_away_does_not_change_the_exit_code(
+    environment, puppet_env, clips, tmp_path, arguments
+):
+    """What is printed at the end finds nobody: every row is ok, and so is the run."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "orchestrate", "--models", "puppet", "--stacks",
+         STACKS, "--snippets", clips("say"), "--results", tmp_path / "r", *arguments],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as controller:  # fmt: skip
+        controller.stdout.close()
+        err = controller.stderr.read()
+    assert controller.returncode == 0
+    assert b"Traceback" not in err
+    assert b"error" not in err
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="Linux has a device that is full")
+@pytest.mark.parametrize("arguments", [[], ["--quiet"], ["--json"]], ids=" ".join)
+def test_a_full_stdout_is_one_line_on_stderr(environment, puppet_env, clips, tmp_path, arguments):
+    with FULL.open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator", "orchestrate", "--models", "puppet", "--stacks",
+             STACKS, "--snippets", clips("say"), "--results", tmp_path / "r", *arguments],
+            cwd=ROOT, env=environment, stdout=full, stderr=subprocess.PIPE, encoding="utf-8",
+        )  # fmt: skip
+    assert done.returncode == 1
+    (error,) = [line for line in done.stderr.splitlines() if not line.startswith("[")]
+    assert error.startswith("error: cannot write to stdout: ")
+    assert error.endswith("results.csv")
 
 
 def test_a_damaged_journal_is_refused_with_its_line(asrbench, puppet_env, clips, tmp_path):
