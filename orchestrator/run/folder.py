@@ -15,6 +15,7 @@ import filelock
 
 from orchestrator import paths
 from orchestrator.errors import RunFolderError, unknown_name
+from orchestrator.files import sync_folder
 from orchestrator.platforms import point_latest
 
 DEFAULT_RESULTS = Path("results")
@@ -35,13 +36,18 @@ def make_run_folder(results: Path) -> Path:
                 break
         (folder / "logs").mkdir()
         check_space(folder)
-        with contextlib.suppress(OSError):  # a convenience; a FAT disk has no links
-            point_latest(results / LATEST, folder)
     except OSError as error:
         raise RunFolderError(
             f"cannot write to {results}: {error.strerror}; choose another folder with --results"
         ) from error
     return folder
+
+
+def make_latest(folder: Path) -> None:
+    """Let `latest` name a run that can be resumed: its run.json is there."""
+    with contextlib.suppress(OSError):  # a convenience; a FAT disk has no links
+        point_latest(folder.with_name(LATEST), folder)
+    sync_folder(folder.parent)
 
 
 def check_space(folder: Path) -> None:

@@ -91,7 +91,7 @@ def recorded_options(folder: Path) -> RunOptions:
     file = folder / "run.json"
     try:
         return RunOptions.model_validate(json.loads(file.read_text(encoding="utf-8"))["options"])
-    except (OSError, ValueError, KeyError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise RunFolderError(f"{file} cannot be read: {error}") from error
 
 
@@ -121,6 +121,8 @@ def _run(
     started_at, set_hash = now(), set_sha256(snippets)
     record = _run_record(prepared, started_at, set_hash) | _earlier_sessions(folder)
     _write_json(folder / "run.json", record)
+    if good_bytes is None:
+        run_folder.make_latest(folder)
     journal = Journal(folder / "journal.jsonl", good_bytes)
     interrupted = False
     try:
