@@ -5,6 +5,7 @@ point_latest(link, target)            results/latest → the newest run
 quoted(words)                         a command as a person can paste it
 kernel_lines(pids, since)             what the system's log says of these processes
 look_at_machine()                     counters of the whole machine → MachineState
+memory_counter()                      what counts a worker's tree here, for this user
 worker_network(python)                "none" if its workers can do without; else "open",
                                       or "open: " and why this system refuses
 system_libraries()                    folders of the system's own shared libraries
@@ -29,6 +30,7 @@ if sys.platform == "win32":
         gpus,
         kernel_lines,
         look_at_machine,
+        memory_counter,
         point_latest,
         quoted,
         spawn,
@@ -43,6 +45,7 @@ elif sys.platform == "darwin":
         gpus,
         kernel_lines,
         look_at_machine,
+        memory_counter,
         point_latest,
         quoted,
         spawn,
@@ -56,6 +59,7 @@ else:
         gpus,
         kernel_lines,
         look_at_machine,
+        memory_counter,
         point_latest,
         quoted,
         spawn,
@@ -77,6 +81,7 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "look_at_machine",
+    "memory_counter",
     "point_latest",
     "quoted",
     "spawn",

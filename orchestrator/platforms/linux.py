@@ -29,6 +29,7 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "look_at_machine",
+    "memory_counter",
     "point_latest",
     "quoted",
     "spawn",
@@ -188,6 +189,15 @@ def spawn(
 ) -> LinuxProcessTree:
     """Start a process tree. Call from the main thread: PDEATHSIG is sent when that thread ends."""
     return LinuxProcessTree(command, environment, folder, memory_limit_bytes)
+
+
+def memory_counter() -> str:
+    """What counts a whole tree here, for this user."""
+    cgroup = cgroups.make_cgroup()
+    if cgroup is None:
+        return "/proc"
+    cgroup.close()
+    return cgroup.method
 
 
 def cpu_name() -> str:

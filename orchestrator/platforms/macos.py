@@ -26,6 +26,7 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "look_at_machine",
+    "memory_counter",
     "point_latest",
     "quoted",
     "spawn",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 PERIOD_S = 0.05
+METHOD = "rss-sum-50ms"
 TREE_MARK = "ASRBENCH_TREE"
 
 
@@ -120,7 +122,7 @@ def _peak(peaks: Peaks) -> MemoryPeak | None:
         return None
     return MemoryPeak(
         peak_bytes=peaks.resident_bytes,
-        method="rss-sum-50ms",
+        method=METHOD,
         bound="lower",
         resident_bytes=peaks.resident_bytes,
     )
@@ -154,6 +156,11 @@ def system_libraries() -> tuple[Path, ...]:
 def configured_libraries() -> tuple[Path, ...]:
     """Folders of the usual package managers, of which a Python may be a part."""
     return (Path("/opt/homebrew"), Path("/opt/local"), Path("/usr/local"))
+
+
+def memory_counter() -> str:
+    """There is but one."""
+    return METHOD
 
 
 def cpu_name() -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "look_at_machine",
+    "memory_counter",
     "point_latest",
     "quoted",
     "spawn",
@@ -119,6 +120,11 @@ def configured_libraries() -> tuple[Path, ...]:
     """Installed programs: overlays and virus scanners put libraries into every process."""
     names = ("PROGRAMFILES", "PROGRAMFILES(X86)", "PROGRAMW6432", "PROGRAMDATA")
     return tuple(Path(os.environ[name]) for name in names if os.environ.get(name))
+
+
+def memory_counter() -> str:
+    """There is but one."""
+    return "job"
 
 
 def cpu_name() -> str:
