@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import ROOT, STACKS
 
-from orchestrator.cli.orchestrate import _size
+from orchestrator.cli.memory_size import memory_size
 from orchestrator.run.replay import Replayed
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX way to die")
@@ -244,7 +244,7 @@ def test_a_memory_limit_must_be_a_size(asrbench, size):
     ],
 )  # fmt: skip
 def test_a_memory_limit_is_what_it_says(text, size_bytes):
-    assert _size(text) == size_bytes
+    assert memory_size(text) == size_bytes
 
 
 def test_over_the_memory_limit_is_out_of_memory_with_a_lower_bound(run, clips):

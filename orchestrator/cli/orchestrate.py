@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import click
 from pydantic import ValidationError
 
 from orchestrator import paths
+from orchestrator.cli.memory_size import memory_size
 from orchestrator.cli.shared import json_option, results_option, stacks_option
 from orchestrator.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from orchestrator.run.options import (
@@ -21,7 +20,6 @@ from orchestrator.run.options import (
     DEFAULT_MAX_CRASHES,
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT_S,
-    MIN_MEMORY_LIMIT_BYTES,
     TIMEOUT_PER_AUDIO,
     RunOptions,
 )
@@ -29,7 +27,6 @@ from orchestrator.views import View
 
 MOST_TRIES = 1000  # of one snippet: --repeat, --retries
 PLAIN_OPTIONS = "snippets timeout_s load_timeout_s max_crashes retries repeats warm_up".split()
-SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?(?:B|([KMGT])(i?)B)?", re.ASCII | re.IGNORECASE)
 EPILOG = """
 \b
 Examples:
@@ -166,7 +163,7 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         if given[name] is not None:
             chosen[name] = given[name]
     if given["memory_limit_bytes"] is not None:
-        chosen["memory_limit_bytes"] = _size(given["memory_limit_bytes"])
+        chosen["memory_limit_bytes"] = memory_size(given["memory_limit_bytes"])
     if given["models"] is not None:
         names = tuple(name.strip() for name in given["models"].split(",") if name.strip())
         if not names:
@@ -186,22 +183,6 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         problem = error.errors(include_url=False)[0]
         option = str(problem["loc"][0]).removesuffix("_s").removesuffix("_bytes").replace("_", "-")
         raise UsageError(f"--{option}: {problem['msg']}") from error
-
-
-def _size(text: str) -> int:
-    """Bytes from 12GB (10^9), 1.5GiB (2^30) or a bare number."""
-    found = SIZE.fullmatch(text.strip())
-    size = 0
-    if found:
-        number, prefix, binary = found.groups()
-        power = " KMGT".index((prefix or " ").upper())
-        size = int(Decimal(number) * (1024 if binary else 1000) ** power)
-    if not MIN_MEMORY_LIMIT_BYTES <= size <= sys.maxsize:
-        raise UsageError(
-            f"--memory-limit {text}: expected a size such as 12GB, 1.5GiB or a number of bytes, "
-            f"{MIN_MEMORY_LIMIT_BYTES // 10**6}MB or more"
-        )
-    return size
 
 
 def _checkpoint(text: str) -> tuple[str, Path]:
