@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator.errors import RunFolderError
+from orchestrator.files import sync_folder
 from schemas.records import JOURNAL_LINE, JournalLine
 
 
@@ -35,6 +36,7 @@ class Journal:
                 self._file.truncate(good_bytes)
         except OSError as error:
             raise RunFolderError(f"cannot write {file}: {error.strerror}") from error
+        sync_folder(file.parent)
         self._path = file
 
     def append(self, line: JournalLine) -> None:

@@ -10,13 +10,18 @@ from typing import Any
 import psutil
 
 import orchestrator
-from orchestrator.platforms import cpu_name, gpus
+from orchestrator.platforms import cpu_name, gpus, memory_counter
 
 
 def machine_identity() -> list[Any]:
     """What would make times and memory differ; not the host's name, which networks change."""
     ram_gib = round(psutil.virtual_memory().total / 2**30)
     return [platform.system(), platform.machine(), cpu_name(), os.cpu_count(), ram_gib, gpus()]
+
+
+def counters_identity() -> list[Any]:
+    """What would make its counters differ: the machine, its kernel, and which counter serves."""
+    return [*machine_identity(), platform.release(), memory_counter()]
 
 
 def describe_machine() -> dict[str, Any]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from orchestrator.errors import UsageError
+
 _PACKAGE = Path(__file__).resolve().parent
 # a wheel carries envs and snippets inside the package; a checkout has them at its top
 _BUNDLED = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _PACKAGE.parent
@@ -34,3 +36,15 @@ def cache_home() -> Path:
     if home:
         return Path(home).absolute() / "cache"
     return Path(platformdirs.user_cache_dir("asrbench", appauthor=False)).absolute()
+
+
+def require_utf8(option: str, path: Path) -> None:
+    """Raises UsageError for a path that no journal and no JSON could name."""
+    whole = str(path.absolute())
+    try:
+        whole.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{option} {whole}: this path is not UTF-8, as a run's records are; rename it, or "
+            "choose another"
+        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import StackError
@@ -38,10 +38,11 @@ def check_remote_code(
         )
 
 
-def _asking(options: Mapping[str, Any]) -> Iterator[str]:
-    """The dotted keys that ask for remote code."""
-    for key, value in options.items():
+def _asking(options: Mapping[str, Any] | Sequence[Any]) -> Iterator[str]:
+    """The dotted keys that ask for remote code, at any depth; a place in a list is its number."""
+    items = options.items() if isinstance(options, Mapping) else enumerate(options)
+    for key, value in items:
         if key == TRUST and value:
             yield key
-        elif isinstance(value, Mapping):
+        elif isinstance(value, (Mapping, list, tuple)):
             yield from (f"{key}.{below}" for below in _asking(value))

@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from conftest import ROOT, STACKS, runs
+
+from orchestrator.cli.orchestrate import PLAIN_OPTIONS, _options
+from orchestrator.run.options import RunOptions
 
 # these tests count first tries
 FIRST_TRIES = ["--no-warm-up", "--retries", "0"]
@@ -191,6 +195,37 @@ def test_a_killed_controllers_grandchildren_end_with_the_next_run(
     controller.communicate(timeout=10)
     asrbench("orchestrate", "--resume", "latest", "--results", results)
     wait_for(lambda: not runs(pid), seconds=5)
+
+
+def test_a_resumed_run_keeps_its_stacks_and_gets_further_ones(
+    asrbench, puppet_env, clips, tmp_path
+):
+    stack = tmp_path / "far"
+    stack.mkdir()
+    text = (STACKS / "puppet" / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.partition("[tool.asrbench.models")[0].replace('"puppet"', '"far"')
+    text += '[tool.asrbench.models.far]\ncheckpoint = "owner/repo"\n'
+    (stack / "pyproject.toml").write_text(text, encoding="utf-8")
+    (stack / "worker.py").write_text("", encoding="utf-8")
+    asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", clips("say"),
+        "--results", tmp_path / "r",
+    )  # fmt: skip
+    done = asrbench(
+        "orchestrate", "--resume", "latest", "--results", tmp_path / "r", "--json",
+        "--stacks", stack, "--stacks", STACKS, "--models", "far",
+    )  # fmt: skip
+    assert done.code == 1, done.err  # the checkpoint of the one is not on this machine
+    rows = {row["model"]: (row["outcome"], row["phase"]) for row in done.json()["rows"]}
+    assert rows == {"puppet": ("ok", "transcribe"), "far": ("failed", "download")}
+
+
+def test_a_resumed_run_keeps_its_checkpoints_and_gets_further_ones(tmp_path):
+    recorded = RunOptions(snippets=tmp_path, checkpoints={"a": "/a", "b": "/b"})
+    given = dict.fromkeys([*PLAIN_OPTIONS, "memory_limit_bytes", "models"])
+    given |= {"stacks": (), "checkpoints": ("b=/new", "c=/c")}
+    merged = _options(given, recorded).checkpoints
+    assert merged == {"a": Path("/a"), "b": Path("/new"), "c": Path("/c")}
 
 
 @pytest.mark.parametrize("changed", ["helper.py", "checkpoint"])

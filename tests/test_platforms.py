@@ -95,6 +95,10 @@ def test_memory_rises_by_what_a_child_allocates(cgroup_or_not, start):
     assert tree.memory() is None or tree.memory().peak_bytes >= after.peak_bytes
 
 
+def test_what_counts_memory_here_is_named(cgroup_or_not):
+    assert (platforms.memory_counter() == "/proc") == (cgroup_or_not == "without a cgroup")
+
+
 def test_kill_ends_a_grandchild_in_another_session(cgroup_or_not, start):
     tree = start(SPAWN_SLEEPER + "time.sleep(600)")
     grandchild = int(line_of(tree.stdout))

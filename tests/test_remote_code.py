@@ -58,6 +58,8 @@ def test_code_that_is_declared_and_pinned_is_accepted(stack):
         ({"remote_code": "false"}, "options.trust_remote_code", "remote_code = true"),
         ({"options": '{ a = { trust_remote_code = "yes" } }', "remote_code": None},
          "options.a.trust_remote_code", "remote_code = true"),
+        ({"options": "{ stages = [ {}, [ { trust_remote_code = true } ] ] }", "remote_code": None},
+         "options.stages.1.0.trust_remote_code", "remote_code = true"),
         ({"transcribe_options": WHOLE["options"], "options": None, "remote_code": None},
          "transcribe_options.trust_remote_code", "remote_code = true"),
         ({"options": None}, "remote_code", "no option asks for it"),
@@ -98,6 +100,29 @@ def test_a_run_records_it(asrbench, stack, clips, tmp_path):
     ]
     plan = json.loads(journal.read_text(encoding="utf-8").splitlines()[0])
     assert plan["models"][0]["remote_code"] is True
+
+
+def test_a_run_says_that_a_checkpoint_given_by_hand_is_not_the_pinned_one(
+    asrbench, stack, clips, tmp_path
+):
+    folder = stack(**WHOLE)
+    file = folder / "pyproject.toml"
+    text = file.read_text(encoding="utf-8")
+    needs = 'dependencies = ["msgpack", "numpy"]\n[tool.asrbench]'
+    file.write_text(text.replace("[tool.asrbench]", needs), encoding="utf-8")
+    (folder / "worker.py").write_text(
+        "def load(checkpoint, device, trust_remote_code):\n    return None\n"
+        "def transcribe(model, audio):\n    return 'hello world'\n",
+        encoding="utf-8",
+    )
+    weights = tmp_path / "weights"
+    weights.write_text("weights", encoding="utf-8")
+    done = asrbench(
+        "orchestrate", "--models", "phi", "--stacks", folder, "--snippets", clips("say"),
+        "--results", tmp_path / "r", "--checkpoint", f"phi={weights}",
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    assert "phi: runs code of its checkpoint (given by hand, pinned by nothing)" in done.out
 
 
 def test_no_shipped_worker_trusts_remote_code_by_itself():

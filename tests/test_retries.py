@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import sys
 
 import pytest
-from conftest import STACKS
+from conftest import ROOT, STACKS
+
+from orchestrator.cli.memory_size import memory_size
+from orchestrator.run.replay import Replayed
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX way to die")
 
@@ -111,7 +115,10 @@ def test_a_snippet_that_dies_as_warm_up_costs_its_own_row(run, clips):
 
 @POSIX
 def test_a_crash_leaves_a_capsule_and_can_be_replayed(run, clips, asrbench, tmp_path):
-    run(clips("say", "segfault"), "--retries", "0")
+    folder = clips("say", "segfault")
+    for suffix in (".wav", ".txt"):
+        (folder / f"01-segfault{suffix}").rename(folder / f"-s $(touch pwned);&'{suffix}")
+    run(folder, "--retries", "0")
     latest = tmp_path / "results" / "latest"
     before = (latest / "journal.jsonl").read_bytes()
     (file,) = (latest / "crashes").iterdir()
@@ -120,7 +127,10 @@ def test_a_crash_leaves_a_capsule_and_can_be_replayed(run, clips, asrbench, tmp_
     assert "in _segfault" in capsule
     assert "sent: number" in capsule
     command = next(line for line in capsule.splitlines() if line.startswith("again"))
-    done = asrbench(*command.split()[2:])
+    words = shlex.split(command)
+    assert words[1:4] == ["asrbench", "replay", "--"]
+    assert words[4:] == [str(latest.resolve()), "puppet", "-s $(touch pwned);&'"]
+    done = asrbench(*words[2:])
     assert done.code == 1
     assert "SIGSEGV" in done.out
     assert (latest / "journal.jsonl").read_bytes() == before
@@ -173,11 +183,68 @@ def test_a_replay_of_what_is_not_there_says_so(run, clips, asrbench, tmp_path, a
     assert words in done.err
 
 
-@pytest.mark.parametrize("size", ["12 apples", "-1GB", "1KB", "nan"])
+def test_a_replay_that_cannot_be_made_says_so(run, clips, asrbench, tmp_path):
+    folder = clips("say")
+    for suffix, content in ((".wav", b"RIFF"), (".txt", b"words")):
+        (folder / f"broken{suffix}").write_bytes(content)
+    run(folder)
+    results = tmp_path / "results"
+    for as_json in ([], ["--json"]):
+        done = asrbench("replay", "latest", "puppet", "broken", "--results", results, *as_json)
+        assert (done.code, done.out) == (2, "")
+        assert "error: broken: " in done.err
+        assert "no model can be tried on it" in done.err
+    (results / "latest" / "replays").write_text("a file", encoding="utf-8")
+    done = asrbench("replay", "latest", "puppet", "00-say", "--results", results)
+    assert done.code == 2
+    assert "error: cannot make " in done.err
+
+
+def test_a_replay_without_an_attempt_is_not_ok(tmp_path):
+    assert not Replayed([], tmp_path).ok
+
+
+@POSIX
+def test_the_command_that_replays_names_the_run_itself(puppet_env, clips, asrbench, tmp_path):
+    """Not a link that soon points elsewhere, nor a path from where somebody once stood."""
+    here = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT)}}
+    started = asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", clips("segfault"),
+        "--retries", "0", "--no-warm-up", "--results", "r", **here,
+    )  # fmt: skip
+    assert started.code == 3, started.err
+    folder = (tmp_path / "r" / "latest").resolve()
+    journal = folder / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    asrbench("orchestrate", "--resume", "latest", "--results", "r", **here)
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    commands = [line["crash"]["replay"] for line in lines if line.get("crash")]
+    assert len(commands) == 1
+    assert shlex.split(commands[0])[3] == str(folder)
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["12 apples", "-1GB", "1KB", "nan", "16GB/2", "4GB 16GB", "4GB%", "12,5GB", "1e9", "9" * 30,
+     "9" * 18 + "TB", "", "GB"],
+)  # fmt: skip
 def test_a_memory_limit_must_be_a_size(asrbench, size):
     done = asrbench("orchestrate", f"--memory-limit={size}")
     assert done.code == 2
-    assert "--memory-limit" in done.err
+    assert f"--memory-limit {size}: expected a size such as 12GB" in done.err
+    assert "16MB or more" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("16000000", 16_000_000), ("16000000b", 16_000_000), ("16000KB", 16_000_000),
+        ("12GB", 12 * 10**9), ("1.5 gib", 3 << 29), ("0.5TB", 5 * 10**11), ("2TiB", 2 << 40),
+        ("20480KiB", 20 << 20), ("100mib", 100 << 20), ("0.1GB", 10**8),
+    ],
+)  # fmt: skip
+def test_a_memory_limit_is_what_it_says(text, size_bytes):
+    assert memory_size(text) == size_bytes
 
 
 def test_over_the_memory_limit_is_out_of_memory_with_a_lower_bound(run, clips):

@@ -8,13 +8,14 @@ import pytest
 from conftest import STACKS
 
 import orchestrator
-from orchestrator.machine import machine_identity
+from orchestrator.machine import counters_identity
 from orchestrator.selftest.probes import DEATHS, FOOTPRINTS
 from orchestrator.selftest.record import DeathFound, FootprintFound, SelfTest
 from orchestrator.selftest.verdicts import NOISE, judge_death, judge_footprint
 from schemas.records import MemoryPeak
 
 BY_NAME = {one.name: one for one in (*FOOTPRINTS, *DEATHS)}
+HERE = counters_identity()
 MB = 1_000_000
 HINT = "nobody has tested this machine's counters yet"
 
@@ -97,7 +98,7 @@ def selftest(**changed):
     whole = SelfTest(
         at="2026-01-31T12:00:00+00:00",
         asrbench=orchestrator.__version__,
-        machine=machine_identity(),
+        machine=HERE,
         size_bytes=300 * MB,
         tolerance=0.02,
         footprints=(footprint,),
@@ -162,8 +163,18 @@ def test_a_run_warns_of_counters_that_are_wrong(run):
         "[1]",
         selftest(asrbench="0.0.1").model_dump_json(),
         selftest(machine=["Plan 9"]).model_dump_json(),
+        selftest(machine=[*HERE[:-2], "2.6.32", HERE[-1]]).model_dump_json(),
+        selftest(machine=[*HERE[:-1], "another"]).model_dump_json(),
     ],
-    ids=["none", "empty", "not one", "of another version", "of another machine"],
+    ids=[
+        "none",
+        "empty",
+        "not one",
+        "of another version",
+        "of another machine",
+        "of another kernel",
+        "of another counter",
+    ],
 )
 def test_without_a_self_test_of_this_machine_there_is_a_hint(run, text):
     kept, said = run(text)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, STACKS
+
+FULL = Path("/dev/full")
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,8 @@ from conftest import ROOT, STACKS
         (["orchestrate", "--timeout", "0"], "0.0 is not in the range"),
         (["orchestrate", "--timeout", "nan"], "--timeout"),
         (["orchestrate", "--max-crashes", "0"], "--max-crashes"),
+        (["orchestrate", "--repeat", "100000000000000000000"], "--repeat"),
+        (["orchestrate", "--retries", "1001"], "0<=x<=1000"),
         (["orchestrate", "--checkpoint", "pocketsphinx"], "expected MODEL=PATH"),
         (["orchestrate", "--checkpoint", "pocketsphinks=x"], "did you mean 'pocketsphinx'?"),
         (["orchestrate", "--bogus"], "No such option"),
@@ -37,6 +42,33 @@ def test_wrong_usage_ends_with_2_and_a_sentence(asrbench, tmp_path, arguments, w
     assert words in done.err
     assert "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no such names")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--results", "{}/r"],
+        ["--snippets", "{}"],
+        ["--stacks", "{}"],
+        ["--checkpoint", "pocketsphinx={}"],
+        ["--resume", "{}"],
+    ],
+)
+def test_a_path_that_no_record_could_name_is_refused_before_anything_is_made(
+    asrbench, tmp_path, arguments
+):
+    odd = tmp_path / os.fsdecode(b"b\xff")
+    odd.mkdir()
+    (odd / "run.json").write_text("{}", encoding="utf-8")
+    done = asrbench("orchestrate", *(word.format(odd) for word in arguments), cwd=tmp_path,
+                    env={"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.code == 2, done.out + done.err
+    assert f"{tmp_path}/b\\udcff" in done.err
+    assert "is not UTF-8" in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == [odd]
+    assert [file.name for file in odd.iterdir()] == ["run.json"]
 
 
 def test_results_that_cannot_be_written_are_said_before_any_model_runs(
@@ -94,6 +126,38 @@ def test_a_reader_that_goes_away_does_not_end_the_run(environment, puppet_env, c
     assert controller.wait(timeout=60) == 1  # one row failed, and nothing else
     assert err == b""
     assert (tmp_path / "r" / "latest" / "results.csv").is_file()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--quiet"], ["--json"]], ids=" ".join)
+def test_a_reader_that_goes_away_does_not_change_the_exit_code(
+    environment, puppet_env, clips, tmp_path, arguments
+):
+    """What is printed at the end finds nobody: every row is ok, and so is the run."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "orchestrate", "--models", "puppet", "--stacks",
+         STACKS, "--snippets", clips("say"), "--results", tmp_path / "r", *arguments],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as controller:  # fmt: skip
+        controller.stdout.close()
+        err = controller.stderr.read()
+    assert controller.returncode == 0
+    assert b"Traceback" not in err
+    assert b"error" not in err
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="Linux has a device that is full")
+@pytest.mark.parametrize("arguments", [[], ["--quiet"], ["--json"]], ids=" ".join)
+def test_a_full_stdout_is_one_line_on_stderr(environment, puppet_env, clips, tmp_path, arguments):
+    with FULL.open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator", "orchestrate", "--models", "puppet", "--stacks",
+             STACKS, "--snippets", clips("say"), "--results", tmp_path / "r", *arguments],
+            cwd=ROOT, env=environment, stdout=full, stderr=subprocess.PIPE, encoding="utf-8",
+        )  # fmt: skip
+    assert done.returncode == 1
+    (error,) = [line for line in done.stderr.splitlines() if not line.startswith("[")]
+    assert error.startswith("error: cannot write to stdout: ")
+    assert error.endswith("results.csv")
 
 
 def test_a_damaged_journal_is_refused_with_its_line(asrbench, puppet_env, clips, tmp_path):

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ByteSize, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from orchestrator import paths
+from orchestrator.cli.memory_size import memory_size
 from orchestrator.cli.shared import json_option, results_option, stacks_option
-from orchestrator.errors import EXIT_INTERRUPTED, UsageError
+from orchestrator.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from orchestrator.run.options import (
     DEFAULT_LOAD_TIMEOUT_S,
     DEFAULT_MAX_CRASHES,
@@ -24,6 +25,7 @@ from orchestrator.run.options import (
 )
 from orchestrator.views import View
 
+MOST_TRIES = 1000  # of one snippet: --repeat, --retries
 PLAIN_OPTIONS = "snippets timeout_s load_timeout_s max_crashes retries repeats warm_up".split()
 EPILOG = """
 \b
@@ -79,7 +81,7 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
 )
 @click.option(
     "--retries",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=MOST_TRIES),
     metavar="N",
     help="Try a snippet that took its worker down again, alone, up to N times "
     f"(default {DEFAULT_RETRIES}).",
@@ -87,7 +89,7 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
 @click.option(
     "--repeat",
     "repeats",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MOST_TRIES),
     metavar="N",
     help="Measure each snippet N times; the table gives the median and the spread (default 1).",
 )
@@ -143,18 +145,17 @@ def command(
         finished = orchestrate.resume(run, prepared, view)
     else:
         finished = orchestrate.start(prepared, results, view)
-    try:
-        _show(finished, as_json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the results are in their files
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    shown = _shown(finished, as_json)
     if finished.write_error:
         raise finished.write_error
-    ctx.exit(finished.exit_code)
+    ctx.exit(finished.exit_code if shown else finished.exit_code or EXIT_SOME_FAILED)
 
 
 def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
-    """What was given now, over what the resumed run was asked for, over the defaults."""
+    """What was given now, over what the resumed run was asked for, over the defaults.
+
+    Models, stacks and checkpoints are added to those of the resumed run.
+    """
     chosen: dict[str, Any] = (
         recorded.model_dump() if recorded else {"snippets": paths.SHIPPED_SNIPPETS}
     )
@@ -162,32 +163,26 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         if given[name] is not None:
             chosen[name] = given[name]
     if given["memory_limit_bytes"] is not None:
-        chosen["memory_limit_bytes"] = _size(given["memory_limit_bytes"])
+        chosen["memory_limit_bytes"] = memory_size(given["memory_limit_bytes"])
     if given["models"] is not None:
         names = tuple(name.strip() for name in given["models"].split(",") if name.strip())
         if not names:
             raise UsageError("--models names no model; see: asrbench models list")
-        # a resumed run keeps its models and gets these too
         every = "all" in names
         chosen["models"] = ("all",) if every else (*(chosen.get("models") or ()), *names)
     if given["stacks"]:
-        chosen["stacks"] = given["stacks"]
-    if given["checkpoints"]:
-        chosen["checkpoints"] = dict(_checkpoint(text) for text in given["checkpoints"])
+        # one that was moved meanwhile is given by its new name
+        here = [folder for folder in chosen.get("stacks", ()) if folder.exists()]
+        more = [folder.absolute() for folder in given["stacks"]]
+        chosen["stacks"] = tuple(dict.fromkeys([*here, *more]))
+    checkpoints = dict(_checkpoint(text) for text in given["checkpoints"])
+    chosen["checkpoints"] = chosen.get("checkpoints", {}) | checkpoints
     try:
         return RunOptions(**chosen)
     except ValidationError as error:  # what click lets pass: nan
         problem = error.errors(include_url=False)[0]
         option = str(problem["loc"][0]).removesuffix("_s").removesuffix("_bytes").replace("_", "-")
         raise UsageError(f"--{option}: {problem['msg']}") from error
-
-
-def _size(text: str) -> int:
-    """Bytes from 12GB (10^9) or 12GiB (2^30)."""
-    try:
-        return int(TypeAdapter(ByteSize).validate_python(text))
-    except (ValidationError, OverflowError) as error:
-        raise UsageError(f"--memory-limit {text}: expected a size such as 12GB") from error
 
 
 def _checkpoint(text: str) -> tuple[str, Path]:
@@ -213,6 +208,25 @@ def _view(as_json: bool, quiet: bool) -> View:
         if not console.is_dumb_terminal:
             return LiveView(console)
     return PlainView(sys.stdout)
+
+
+def _shown(finished: Any, as_json: bool) -> bool:
+    """Whether stdout took it, or nobody wanted more of it; the results are in their files."""
+    try:
+        _show(finished, as_json)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # rich makes the latter of the former
+        problem = None
+    except OSError as error:
+        problem = error.strerror
+    else:
+        return True
+    # what is left in the buffer would fail again when Python ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if problem:
+        results = finished.report.folder / "results.csv"
+        click.echo(f"error: cannot write to stdout: {problem}; see {results}", err=True)
+    return problem is None
 
 
 def _show(finished: Any, as_json: bool) -> None:

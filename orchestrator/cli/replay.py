@@ -49,5 +49,7 @@ def command(
         for end in replayed.ends:
             if end.crash:
                 click.echo(printable_lines(crash_text(end, end.crash)))
-        click.echo(f"log  {replayed.folder / 'logs' / f'{model}.log'}")
+        log = replayed.folder / "logs" / f"{model}.log"
+        if log.exists():  # there is none of a worker that was never started
+            click.echo(f"log  {log}")
     ctx.exit(EXIT_OK if replayed.ok else EXIT_SOME_FAILED)

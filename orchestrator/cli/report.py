@@ -24,7 +24,8 @@ Examples:
 def command(run: str, results: Path, as_json: bool) -> None:
     """Score a run's journal again, write its CSV files and print its table.
 
-    RUN is a name in the results folder or a path. No model runs.
+    RUN is a name in the results folder or a path. No model runs. Exit code 0: the report was made,
+    however the run ended; its own exit code is in the JSON document.
     """
 
     from orchestrator.reports.report import make_report, write_files

@@ -2,8 +2,10 @@
 
 spawn(command, environment, folder, memory_limit_bytes) → ProcessTree
 point_latest(link, target)            results/latest → the newest run
+quoted(words)                         a command as a person can paste it
 kernel_lines(pids, since)             what the system's log says of these processes
 look_at_machine()                     counters of the whole machine → MachineState
+memory_counter()                      what counts a worker's tree here, for this user
 worker_network(python)                "none" if its workers can do without; else "open",
                                       or "open: " and why this system refuses
 system_libraries()                    folders of the system's own shared libraries
@@ -28,7 +30,9 @@ if sys.platform == "win32":
         gpus,
         kernel_lines,
         look_at_machine,
+        memory_counter,
         point_latest,
+        quoted,
         spawn,
         system_libraries,
         venv_python,
@@ -41,7 +45,9 @@ elif sys.platform == "darwin":
         gpus,
         kernel_lines,
         look_at_machine,
+        memory_counter,
         point_latest,
+        quoted,
         spawn,
         system_libraries,
         venv_python,
@@ -53,7 +59,9 @@ else:
         gpus,
         kernel_lines,
         look_at_machine,
+        memory_counter,
         point_latest,
+        quoted,
         spawn,
         venv_python,
     )
@@ -73,7 +81,9 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "look_at_machine",
+    "memory_counter",
     "point_latest",
+    "quoted",
     "spawn",
     "system_libraries",
     "venv_python",

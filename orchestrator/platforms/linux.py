@@ -21,7 +21,7 @@ from orchestrator.platforms.guardian import TREE_MARK
 from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.linux_memory import LinuxMemory
 from orchestrator.platforms.linux_state import look as look_at_machine
-from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
+from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
 from schemas.records import MemoryPeak
 
 __all__ = [
@@ -29,7 +29,9 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "look_at_machine",
+    "memory_counter",
     "point_latest",
+    "quoted",
     "spawn",
     "venv_python",
 ]
@@ -187,6 +189,15 @@ def spawn(
 ) -> LinuxProcessTree:
     """Start a process tree. Call from the main thread: PDEATHSIG is sent when that thread ends."""
     return LinuxProcessTree(command, environment, folder, memory_limit_bytes)
+
+
+def memory_counter() -> str:
+    """What counts a whole tree here, for this user."""
+    cgroup = cgroups.make_cgroup()
+    if cgroup is None:
+        return "/proc"
+    cgroup.close()
+    return cgroup.method
 
 
 def cpu_name() -> str:

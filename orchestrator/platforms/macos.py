@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.platforms import psutil_trees
-from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, venv_python
+from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
 from orchestrator.platforms.psutil_state import look as look_at_machine
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from schemas.records import MemoryPeak
@@ -26,12 +26,15 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "look_at_machine",
+    "memory_counter",
     "point_latest",
+    "quoted",
     "spawn",
     "venv_python",
 ]
 
 PERIOD_S = 0.05
+METHOD = "rss-sum-50ms"
 TREE_MARK = "ASRBENCH_TREE"
 
 
@@ -119,7 +122,7 @@ def _peak(peaks: Peaks) -> MemoryPeak | None:
         return None
     return MemoryPeak(
         peak_bytes=peaks.resident_bytes,
-        method="rss-sum-50ms",
+        method=METHOD,
         bound="lower",
         resident_bytes=peaks.resident_bytes,
     )
@@ -153,6 +156,11 @@ def system_libraries() -> tuple[Path, ...]:
 def configured_libraries() -> tuple[Path, ...]:
     """Folders of the usual package managers, of which a Python may be a part."""
     return (Path("/opt/homebrew"), Path("/opt/local"), Path("/usr/local"))
+
+
+def memory_counter() -> str:
+    """There is but one."""
+    return METHOD
 
 
 def cpu_name() -> str:

@@ -11,6 +11,7 @@ import io
 import os
 import resource
 import select
+import shlex
 import signal
 import subprocess
 import time
@@ -126,6 +127,11 @@ def _without_core_dumps() -> Iterator[None]:
 def venv_python(env: Path) -> Path:
     """A virtualenv's interpreter."""
     return env / "bin" / "python"
+
+
+def quoted(words: list[str]) -> str:
+    """One line that a shell takes these words from."""
+    return shlex.join(words)
 
 
 def point_latest(link: Path, target: Path) -> None:

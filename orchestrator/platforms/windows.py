@@ -23,7 +23,9 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "look_at_machine",
+    "memory_counter",
     "point_latest",
+    "quoted",
     "spawn",
     "venv_python",
 ]
@@ -67,6 +69,11 @@ def point_latest(link: Path, target: Path) -> None:
     if os.path.lexists(link):
         link.rmdir()  # removes the junction, not what it points to
     _winapi.CreateJunction(str(target), str(link))
+
+
+def quoted(words: list[str]) -> str:
+    """One line that a program gets these words from."""
+    return subprocess.list2cmdline(words)
 
 
 def venv_python(env: Path) -> Path:
@@ -113,6 +120,11 @@ def configured_libraries() -> tuple[Path, ...]:
     """Installed programs: overlays and virus scanners put libraries into every process."""
     names = ("PROGRAMFILES", "PROGRAMFILES(X86)", "PROGRAMW6432", "PROGRAMDATA")
     return tuple(Path(os.environ[name]) for name in names if os.environ.get(name))
+
+
+def memory_counter() -> str:
+    """There is but one."""
+    return "job"
 
 
 def cpu_name() -> str:

@@ -13,17 +13,28 @@ from orchestrator.reports.state import RunState
 from schemas.records import Attempt, Crash, ModelFailed, WorkerEnded
 
 FOLDER = "crashes"
+NAME_BYTES = 150  # of model and snippet; file systems take 255 in all
+OURS = re.compile(r"\d{3,}-.+\.txt")
 
 
 def write_crashes(state: RunState, folder: Path) -> None:
-    """Number, model and snippet make the name; the order is the journal's."""
-    for number, (ended, crash) in enumerate(_crashes(state), start=1):
-        place = folder / FOLDER
-        try:
+    """Number, model and snippet make the name; the order is the journal's.
+
+    Files of deaths that do not count any more are removed; what else is there stays.
+    """
+    place = folder / FOLDER
+    written = set()
+    try:
+        for number, (ended, crash) in enumerate(_crashes(state), start=1):
             place.mkdir(exist_ok=True)
-            write_whole(place / f"{number:03d}-{_slug(ended)}.txt", crash_text(ended, crash))
-        except OSError as error:
-            raise RunFolderError(f"cannot write to {place}: {error.strerror}") from error
+            file = place / f"{number:03d}-{_slug(ended)}.txt"
+            write_whole(file, crash_text(ended, crash))
+            written.add(file.name)
+        for file in place.glob("*.txt"):
+            if file.name not in written and OURS.fullmatch(file.name) and file.is_file():
+                file.unlink()
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {place}: {error.strerror}") from error
 
 
 def _crashes(state: RunState) -> Iterator[tuple[Attempt | WorkerEnded | ModelFailed, Crash]]:
@@ -37,7 +48,8 @@ def _crashes(state: RunState) -> Iterator[tuple[Attempt | WorkerEnded | ModelFai
 
 def _slug(ended: Attempt | WorkerEnded | ModelFailed) -> str:
     snippet = _snippet(ended) or ended.phase
-    return re.sub(r"[^\w.-]+", "_", f"{ended.model}-{snippet}")[:80]
+    whole = re.sub(r"[^\w.-]+", "_", f"{ended.model}-{snippet}")
+    return whole.encode("utf-8")[:NAME_BYTES].decode("utf-8", "ignore")
 
 
 def _snippet(ended: Attempt | WorkerEnded | ModelFailed) -> str | None:

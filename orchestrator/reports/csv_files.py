@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from orchestrator.reports.summary import ModelSummary, signature
 from schemas.records import Attempt, Plan
 
 Cell = str | int | float | None
+
+# a spreadsheet set to another separator begins a cell there, and drops quotes that it finds first
+FORMULA = re.compile(r"""(^|[;\t\r\n]"*)(?=[=+\-@])""")
 
 RESULT_COLUMNS = (
     # the first ten are a promise to whoever reads the file with a program
@@ -46,13 +50,14 @@ def write_summary(summaries: Sequence[ModelSummary], plan: Plan, file: Path) -> 
 
 
 def safe_cell(value: Cell) -> Cell:
-    """A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """A text that a spreadsheet would run as a formula gets an apostrophe in front of that.
 
     Source: OWASP, CSV injection.
     """
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    value = FORMULA.sub(r"\1'", value)
+    return "'" + value if value.startswith(("\t", "\r", "\n")) else value
 
 
 def _result_cells(row: Row) -> dict[str, Cell]:

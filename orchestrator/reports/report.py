@@ -58,8 +58,8 @@ def make_report(folder: Path) -> Report:
 def write_files(report: Report) -> None:
     """results.csv, summary.csv and crashes/. A RunFolderError costs the files, not the figures."""
     write_results(report.rows, report.folder / "results.csv")
-    write_crashes(report.state, report.folder)
     write_summary(report.summaries, report.state.plan, report.folder / "summary.csv")
+    write_crashes(report.state, report.folder)
 
 
 def _row_json(row: Row) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import filelock
 
+from orchestrator import paths
 from orchestrator.errors import RunFolderError, unknown_name
+from orchestrator.files import sync_folder
 from orchestrator.platforms import point_latest
 
 DEFAULT_RESULTS = Path("results")
@@ -22,7 +24,8 @@ MIN_FREE_BYTES = 50 << 20
 
 
 def make_run_folder(results: Path) -> Path:
-    """A fresh folder named by the time. Raises RunFolderError if results cannot be written."""
+    """A fresh folder named by the time. Raises UsageError if results cannot be written."""
+    paths.require_utf8("--results", results.resolve())
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -33,13 +36,18 @@ def make_run_folder(results: Path) -> Path:
                 break
         (folder / "logs").mkdir()
         check_space(folder)
-        with contextlib.suppress(OSError):  # a convenience; a FAT disk has no links
-            point_latest(results / LATEST, folder)
     except OSError as error:
         raise RunFolderError(
             f"cannot write to {results}: {error.strerror}; choose another folder with --results"
         ) from error
     return folder
+
+
+def make_latest(folder: Path) -> None:
+    """Let `latest` name a run that can be resumed: its run.json is there."""
+    with contextlib.suppress(OSError):  # a convenience; a FAT disk has no links
+        point_latest(folder.with_name(LATEST), folder)
+    sync_folder(folder.parent)
 
 
 def check_space(folder: Path) -> None:
@@ -52,10 +60,14 @@ def check_space(folder: Path) -> None:
 
 
 def find_run(run: str, results: Path) -> Path:
-    """The folder of a run given by its name in results, or by a path."""
+    """The folder of a run given by its name in results, or by a path: whole, without links.
+
+    A link such as `latest` will name another run tomorrow.
+    """
     for folder in (results / run, Path(run)):
         if run and (folder / "run.json").exists():
-            return folder
+            paths.require_utf8("the run's folder", folder.resolve())
+            return folder.resolve()
     if run and Path(run).is_dir():
         raise RunFolderError(f"{run} is not a run's folder: it has no run.json")
     known = [file.parent.name for file in results.glob("*/run.json")]

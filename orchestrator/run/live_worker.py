@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.audio.decode import DecodedFacts, Samples, decode
 from orchestrator.environments.env import Env
 from orchestrator.errors import AudioError
+from orchestrator.platforms import quoted
 from orchestrator.run.jobs import ModelJob
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
@@ -195,8 +196,8 @@ def worker_spec(job: ModelJob, env: Env, options: RunOptions) -> WorkerSpec:
 
 def replay_command(folder: Path, model: str, snippet: str | None) -> str:
     """The one command that does it again."""
-    words = ["asrbench", "replay", str(folder), model, *([snippet] if snippet else [])]
-    return " ".join(f'"{word}"' if " " in word else word for word in words)
+    words = ["asrbench", "replay", "--", str(folder.resolve()), model]
+    return quoted([*words, *([snippet] if snippet else [])])
 
 
 def _blocks(snippet: Snippet, facts: DecodedFacts) -> Iterator[Samples]:

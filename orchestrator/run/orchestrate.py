@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator import machine
+from orchestrator import machine, paths
 from orchestrator.checkpoints import find_checkpoint
 from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
 from orchestrator.files import write_whole
@@ -53,6 +53,11 @@ class Finished:
 
 def prepare(options: RunOptions) -> Prepared:
     """Read stacks and snippets. Raises UsageError for anything that cannot be what was meant."""
+    paths.require_utf8("--snippets", options.snippets)
+    for folder in options.stacks:
+        paths.require_utf8("--stacks", folder)
+    for checkpoint in options.checkpoints.values():
+        paths.require_utf8("--checkpoint", checkpoint)
     stacks = load_stacks(options.stacks)
     unknown = set(options.checkpoints) - {m.name for s in stacks.values() for m in s.models}
     for name in sorted(unknown):
@@ -86,7 +91,7 @@ def recorded_options(folder: Path) -> RunOptions:
     file = folder / "run.json"
     try:
         return RunOptions.model_validate(json.loads(file.read_text(encoding="utf-8"))["options"])
-    except (OSError, ValueError, KeyError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise RunFolderError(f"{file} cannot be read: {error}") from error
 
 
@@ -116,6 +121,8 @@ def _run(
     started_at, set_hash = now(), set_sha256(snippets)
     record = _run_record(prepared, started_at, set_hash) | _earlier_sessions(folder)
     _write_json(folder / "run.json", record)
+    if good_bytes is None:
+        run_folder.make_latest(folder)
     journal = Journal(folder / "journal.jsonl", good_bytes)
     interrupted = False
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import unknown_name
+from orchestrator.errors import RunFolderError, UsageError, unknown_name
 from orchestrator.journal import Journal, read_journal
 from orchestrator.run.orchestrate import prepare, recorded_options
 from orchestrator.run.recorder import Recorder, now
@@ -31,14 +31,16 @@ class Replayed:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing went wrong this time."""
-        return all(isinstance(end, Attempt) and end.outcome == "ok" for end in self.ends)
+        """Whether it was tried, and nothing went wrong this time."""
+        return bool(self.ends) and all(
+            isinstance(end, Attempt) and end.outcome == "ok" for end in self.ends
+        )
 
 
 def replay(run: Path, model: str, snippet: str | None, view: View) -> Replayed:
     """snippet: None takes the shortest one, for a model that dies while it loads.
 
-    Raises UsageError for a model or snippet that is not in the run.
+    Raises UsageError for a model or snippet that is not in the run, or a broken recording.
     """
     options = recorded_options(run)
     known = options.models or ()
@@ -63,15 +65,23 @@ def replay(run: Path, model: str, snippet: str | None, view: View) -> Replayed:
 def _choose(snippets: list[Snippet], name: str | None) -> Snippet:
     if name is None:
         usable = [one for one in snippets if not one.error]
+        if not usable:
+            raise UsageError("none of the run's recordings can be used; see its results.csv")
         return min(usable, key=lambda one: one.duration_s or float("inf"))
     by_name = {one.name: one for one in snippets}
     if name not in by_name:
         raise unknown_name("snippet of this run", name, by_name)
-    return by_name[name]
+    chosen = by_name[name]
+    if chosen.error:
+        raise UsageError(f"{name}: {chosen.error}; no model can be tried on it")
+    return chosen
 
 
 def _fresh_folder(run: Path) -> Path:
     stamp = now().replace(":", "-")
     folder = run / FOLDER / stamp
-    (folder / "logs").mkdir(parents=True)
+    try:
+        (folder / "logs").mkdir(parents=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make {folder}: {error.strerror}") from error
     return folder

@@ -11,7 +11,7 @@ import orchestrator
 from orchestrator import paths
 from orchestrator.errors import RunFolderError
 from orchestrator.files import write_whole
-from orchestrator.machine import machine_identity
+from orchestrator.machine import counters_identity
 from schemas.records import Bound, Outcome
 
 # "not seen": off, and the counters in use cannot see it; "wrong": off, though they should
@@ -70,7 +70,7 @@ class SelfTest(_Part):
 
     at: str
     asrbench: str
-    machine: list[Any]
+    machine: list[Any]  # with its kernel and the counter that serves
     size_bytes: int
     tolerance: float
     footprints: tuple[FootprintFound, ...]
@@ -117,12 +117,12 @@ def keep(found: SelfTest) -> None:
 
 
 def last_on_this_machine() -> SelfTest | None:
-    """The last self-test, if this version made it on this machine."""
+    """The last self-test, if this version made it with this machine's present counters."""
     try:
         found = SelfTest.model_validate_json(record_file().read_bytes())
     except (OSError, ValidationError):
         return None
-    here = found.machine == machine_identity() and found.asrbench == orchestrator.__version__
+    here = found.machine == counters_identity() and found.asrbench == orchestrator.__version__
     return found if here else None
 
 

@@ -19,7 +19,7 @@ from orchestrator.environments.build import ensure_env
 from orchestrator.environments.env import Env
 from orchestrator.environments.locks import use_env
 from orchestrator.errors import UsageError
-from orchestrator.machine import machine_identity
+from orchestrator.machine import counters_identity
 from orchestrator.selftest.probe_file import prepare_cache, probe_file
 from orchestrator.selftest.probes import DEATHS, FOOTPRINTS, Death, Footprint
 from orchestrator.selftest.record import DeathFound, FootprintFound, SelfTest
@@ -69,7 +69,7 @@ def run_selftest(size_mib: int | None, say: Say) -> SelfTest:
     return SelfTest(
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         asrbench=orchestrator.__version__,
-        machine=machine_identity(),
+        machine=counters_identity(),
         size_bytes=size_bytes,
         tolerance=TOLERANCE,
         footprints=footprints,
