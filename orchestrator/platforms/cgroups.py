@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from orchestrator.platforms.cgroup_folder import CgroupFolder
 from orchestrator.platforms.cgroup_v1 import CgroupV1
 from orchestrator.platforms.cgroup_v2 import CgroupV2
-from orchestrator.platforms.own_cgroup import LEAF, ask_for_scope, share_out_memory
+from orchestrator.platforms.own_cgroup import LEAF, ask_for_scope, is_delegated, share_out_memory
 
 MemoryCgroup = CgroupV1 | CgroupV2
 
@@ -60,7 +60,7 @@ def _delegated(proc: Path) -> list[tuple[int, Path]]:
     unified = _unified(proc)
     if not unified:
         return []
-    if share_out_memory(unified[0], os.getpid()):
+    if is_delegated(unified[0]) and share_out_memory(unified[0], os.getpid()):
         return _candidates(proc)
     if ask_for_scope(current):
         moved = _unified(proc)
