@@ -82,14 +82,14 @@ class LoadTimes(_Record):
     weights_s: float  # load()
 
 
-Bound = Literal["exact", "lower", "upper"]
+Bound = Literal["exact", "lower", "upper", "unknown"]
 
 
 class MemoryPeak(_Record):
     """Highest memory of a worker's process tree in a stretch of time.
 
     bound: "lower" if the truth may be higher (sampled, or held down by a limit), "upper" if it may
-    be lower (page cache that the system could have dropped is in it).
+    be lower (page cache that the system could have dropped is in it), "unknown" if either.
     """
 
     peak_bytes: int
