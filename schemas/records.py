@@ -105,6 +105,15 @@ class MemoryPeak(_Record):
     commit_bytes: int | None = None  # Windows: the job's own counter; no mapped files, not RAM
 
 
+def peak_of_both(one: MemoryPeak | None, other: MemoryPeak | None) -> MemoryPeak | None:
+    """The higher of two peaks; if the truth of the lower one may be higher still, so may this."""
+    found = sorted(filter(None, (one, other)), key=lambda peak: peak.peak_bytes)
+    if len(found) < 2 or found[0].bound not in ("lower", "unknown"):
+        return found[-1] if found else None
+    bounds: dict[Bound, Bound] = {"exact": "lower", "upper": "unknown"}
+    return found[1].model_copy(update={"bound": bounds.get(found[1].bound, found[1].bound)})
+
+
 class DeviceMemory(_Record):
     """Highest memory of one accelerator that a worker's process tree held during an attempt.
 

@@ -13,7 +13,7 @@ if sys.platform != "linux":
     pytest.skip("reads Linux's counters", allow_module_level=True)
 
 from orchestrator.platforms import cgroups, linux_memory
-from schemas.records import MemoryPeak
+from schemas.records import MemoryPeak, peak_of_both
 
 MIB = 1 << 20
 N = 100 * MIB
@@ -171,6 +171,6 @@ def test_a_lower_bound_in_one_phase_makes_one_of_the_whole(bounds, expected):
         for size, bound in zip((1, 2), bounds, strict=True)
     )
     for pair in ((low, high), (high, low)):
-        found = linux_memory._one_after_the_other(*pair)
+        found = peak_of_both(*pair)
         assert (found.peak_bytes, found.bound) == (2, expected)
-    assert linux_memory._one_after_the_other(None, low) == low
+    assert peak_of_both(None, low) == low

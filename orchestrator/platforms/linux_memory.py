@@ -25,7 +25,7 @@ from orchestrator.platforms import procfs
 from orchestrator.platforms.cgroups import MemoryCgroup
 from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
-from schemas.records import Bound, MemoryPeak
+from schemas.records import Bound, MemoryPeak, peak_of_both
 
 # the kernel counts exactly with a cgroup, and sampling only splits that number: seldom is enough
 PERIOD_WITH_CGROUP_S = 0.25
@@ -67,8 +67,8 @@ class LinuxMemory:
         """Since the spawn."""
         counted = self._cgroup.peak_bytes() if self._cgroup else None
         whole = self._peak(self._sampler.peaks(), counted, self._oom_kills() > 0)
-        windows = _one_after_the_other(self._ended, self.window())
-        return max(filter(None, (windows, whole)), key=_peak_bytes, default=None)
+        windows = peak_of_both(self._ended, self.window())
+        return max(filter(None, (windows, whole)), key=lambda peak: peak.peak_bytes, default=None)
 
     def window(self) -> MemoryPeak | None:
         """Since the last begin_window()."""
@@ -78,7 +78,7 @@ class LinuxMemory:
 
     def begin_window(self) -> None:
         """Count anew: a new phase begins."""
-        self._ended = _one_after_the_other(self._ended, self.window())
+        self._ended = peak_of_both(self._ended, self.window())
         since, kills = time.monotonic(), self._oom_kills()
         if procfs.state(self._pid) not in (None, "Z"):  # else its death is still to be explained
             self._since, self._kills_before = since, kills
@@ -245,20 +245,6 @@ def _is_page_cache(beyond: int, peaks: Peaks) -> bool:
     """Whether what a cgroup counts beyond a process's own peak is cache that could be dropped."""
     slack = NEGLIGIBLE * peaks.process_high_water_bytes  # the kernel's own, for the process
     return beyond <= peaks.cache_bytes + slack
-
-
-def _peak_bytes(peak: MemoryPeak) -> int:
-    return peak.peak_bytes
-
-
-def _one_after_the_other(one: MemoryPeak | None, other: MemoryPeak | None) -> MemoryPeak | None:
-    """The peak of two stretches of time: the lower one, if it may be higher, says so."""
-    found = sorted(filter(None, (one, other)), key=_peak_bytes)
-    if len(found) < 2 or found[0].bound not in ("lower", "unknown"):
-        return found[-1] if found else None
-    higher = found[1]
-    bounds: dict[Bound, Bound] = {"exact": "lower", "upper": "unknown"}
-    return higher.model_copy(update={"bound": bounds.get(higher.bound, higher.bound)})
 
 
 def _mapped(charged: Sample) -> tuple[int, int]:

@@ -17,7 +17,9 @@ FRESH_S = 0.001  # a look takes half as long, and several figures are asked for 
 class Sample:
     """One look at a tree. high_water is each living process's own kernel counter, by pid.
 
-    proportional: resident memory with each shared page counted once; None where not measured.
+    others: resident memory of all processes but the largest, where they are only summed: at most
+    so much counts more than once. proportional: of all, each shared page counted once; None where
+    not measured.
     cache: page cache that no process maps, and so could be dropped. uncharged: pages of files that
     a process maps and that some other cgroup pays for. Of both, the least and the most that it can
     be: the kernel does not say how much of what is mapped is of files.
@@ -27,6 +29,7 @@ class Sample:
     anon_bytes: int | None
     file_bytes: int | None
     high_water_bytes: dict[int, int]
+    others_bytes: int = 0
     proportional_bytes: int | None = None
     cache_bytes: int = 0
     most_cache_bytes: int = 0
@@ -42,6 +45,7 @@ class Peaks:
     """Highest values so far."""
 
     resident_bytes: int = 0
+    others_bytes: int = 0
     proportional_bytes: int = 0
     anon_bytes: int | None = None
     file_bytes: int | None = None
@@ -58,6 +62,7 @@ class Peaks:
         self.pids.update(sample.high_water_bytes)
         self.alone = self.alone and sample.alone
         self.resident_bytes = max(self.resident_bytes, sample.resident_bytes)
+        self.others_bytes = max(self.others_bytes, sample.others_bytes)
         self.proportional_bytes = max(self.proportional_bytes, sample.proportional_bytes or 0)
         self.anon_bytes = _highest(self.anon_bytes, sample.anon_bytes)
         self.file_bytes = _highest(self.file_bytes, sample.file_bytes)
