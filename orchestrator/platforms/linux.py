@@ -14,6 +14,7 @@ import os
 import platform
 import signal
 import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -37,6 +38,8 @@ __all__ = [
     "venv_python",
 ]
 
+STOP_WAIT_S = 1.0
+STOP_LOOK_S = 0.0002
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
 
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
@@ -136,12 +139,15 @@ class LinuxProcessTree(Pipes):
 def _enter(cgroup: cgroups.MemoryCgroup, pid: int) -> int | None:
     """Move a process, and the children that it made before. Returns its page faults until then.
 
-    It stands still meanwhile, else what it does in these 10 ms would be counted half.
+    It stands still meanwhile, else what it does in these 10 ms would be counted half. None if it
+    cannot be stopped, as in a read from a disk that hangs, or is dead.
     """
     os.kill(pid, signal.SIGSTOP)
-    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    limit = time.monotonic() + STOP_WAIT_S
+    while procfs.state(pid) not in ("T", "Z", None) and time.monotonic() < limit:
+        time.sleep(STOP_LOOK_S)
     try:
-        faults = procfs.page_faults(pid)
+        faults = procfs.page_faults(pid) if procfs.state(pid) == "T" else None
         _move(cgroup, pid)
         return faults
     finally:
