@@ -82,14 +82,14 @@ class LoadTimes(_Record):
     weights_s: float  # load()
 
 
-Bound = Literal["exact", "lower", "upper"]
+Bound = Literal["exact", "lower", "upper", "unknown"]
 
 
 class MemoryPeak(_Record):
     """Highest memory of a worker's process tree in a stretch of time.
 
     bound: "lower" if the truth may be higher (sampled, or held down by a limit), "upper" if it may
-    be lower (page cache that the system could have dropped is in it).
+    be lower (page cache that the system could have dropped is in it), "unknown" if either.
     """
 
     peak_bytes: int
@@ -103,6 +103,15 @@ class MemoryPeak(_Record):
     anon_bytes: int | None = None  # highest sampled anonymous and shared memory
     file_bytes: int | None = None  # highest sampled file-backed memory
     commit_bytes: int | None = None  # Windows: the job's own counter; no mapped files, not RAM
+
+
+def peak_of_both(one: MemoryPeak | None, other: MemoryPeak | None) -> MemoryPeak | None:
+    """The higher of two peaks; if the truth of the lower one may be higher still, so may this."""
+    found = sorted(filter(None, (one, other)), key=lambda peak: peak.peak_bytes)
+    if len(found) < 2 or found[0].bound not in ("lower", "unknown"):
+        return found[-1] if found else None
+    bounds: dict[Bound, Bound] = {"exact": "lower", "upper": "unknown"}
+    return found[1].model_copy(update={"bound": bounds.get(found[1].bound, found[1].bound)})
 
 
 class DeviceMemory(_Record):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+from trees import LIMIT_S, STEPS, line_of
 
 from orchestrator import platforms
 
@@ -161,6 +163,24 @@ def cgroup_or_not(request, monkeypatch):
     elif sys.platform == "linux":
         made_cgroup().close()
     return request.param
+
+
+@pytest.fixture
+def stepped(start):
+    """Start a tree that stops at each step(); returns a function that lets it do the next one."""
+
+    def begin(source):
+        tree = start(STEPS + source)
+        assert line_of(tree.stdout) == "ready"
+
+        def go_on():
+            tree.write(memoryview(b"\n"), time.monotonic() + LIMIT_S)
+            assert line_of(tree.stdout) == "ready"
+            return tree
+
+        return tree, go_on
+
+    return begin
 
 
 def made_cgroup():

@@ -15,7 +15,8 @@ from conftest import runs
 from trees import ALLOCATE, LIMIT_S, line_of, until
 
 from orchestrator import platforms
-from orchestrator.platforms.sampling import Sample, Sampler
+from orchestrator.platforms import psutil_trees
+from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from orchestrator.supervisor.exits import describe_exit
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -71,6 +72,26 @@ def test_a_sampler_keeps_the_highest_values_and_stops():
     peaks = sampler.peaks()
     assert (peaks.resident_bytes, peaks.anon_bytes, peaks.file_bytes) == (10, 4, 6)
     assert (len(peaks.pids), peaks.process_high_water_bytes) == (2, 9)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_a_sum_over_forks_does_not_call_itself_a_lower_bound(start):
+    """They share what it counts for each; one process alone may only have been larger."""
+    tree = start(
+        "import os, sys, time\nblock = bytearray(b'x') * (50 << 20)\n"
+        "print('one', flush=True); sys.stdin.readline()\n"
+        "for _ in range(3):\n    if os.fork() == 0: time.sleep(600)\n"
+        "print('four', flush=True); time.sleep(600)\n"
+    )
+    assert line_of(tree.stdout) == "one"
+    peaks = Peaks()
+    peaks.raise_to(psutil_trees.look(tree.pid))
+    assert psutil_trees.bound_of_sum(peaks) == "lower"
+    tree.write(memoryview(b"\n"), time.monotonic() + LIMIT_S)
+    assert line_of(tree.stdout) == "four"
+    peaks.raise_to(psutil_trees.look(tree.pid))
+    assert peaks.resident_bytes > 150 << 20
+    assert psutil_trees.bound_of_sum(peaks) == "unknown"
 
 
 def test_a_new_window_is_looked_at_however_short_it_is():

@@ -257,7 +257,11 @@ def test_the_exit_code_says_whether_all_or_some_or_none_worked(tmp_path, lines, 
 def test_results_csv_has_the_promised_columns_first_and_the_figures_of_its_row(tmp_path):
     load = LoadTimes(total_s=2.5, spawn_s=0.1, interpreter_s=0.4, imports_s=1.0, weights_s=1.0)
     memory = MemoryPeak(peak_bytes=123_456_789, method="cgroup")
-    done = attempt("a", "red green", audio_s=4.0, time_s=0.5, load=load, memory=memory)
+    low = memory.model_copy(update={"peak_bytes": 10**8, "bound": "lower"})
+    done = attempt(
+        "a", "red green", audio_s=4.0, time_s=0.5, load=load, memory=memory, load_memory=memory,
+        attempt_memory=low, nth=1,
+    )  # fmt: skip
     report_of(tmp_path, plan(planned("a"), planned("b")), started(), done)
     first, second = read_csv(tmp_path / "results.csv")
     assert list(first)[:10] == TEN_COLUMNS
@@ -265,11 +269,28 @@ def test_results_csv_has_the_promised_columns_first_and_the_figures_of_its_row(t
         "m", "a", "red green", "red green blue pink", "0.5", "0.5", "0.125", "123.457", "2.5", "",
     ]  # fmt: skip
     assert (first["RTFx"], first["Deletions"], first["Outcome"]) == ("8.0", "2", "ok")
+    bounds = [f"Peak_RAM_{part}_Bound" for part in ("Load", "Attempt")]
+    assert (list(first)[-2:], [first[one] for one in bounds]) == (bounds, ["exact", "lower"])
     assert (second["Transcript"], second["WER"], second["Time_Sec"]) == ("", "", "")
     assert "--resume" in second["Error"]
     (summary,) = read_csv(tmp_path / "summary.csv")
     assert (summary["WER"], summary["Ok"], summary["Not_Run"]) == ("0.5", "1", "1")
+    bounds = [f"Peak_RAM_{part}_Bound" for part in ("Load", "First", "Steady")]
+    assert (list(summary)[-3:], [summary[one] for one in bounds]) == (
+        bounds,
+        ["exact", "lower", ""],
+    )
     assert "|snippets:1of2:5e75e75e75e7|" in summary["Signature"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "sign"), [("exact", ""), ("lower", "≥"), ("upper", "≤"), ("unknown", "~")]
+)
+def test_a_peak_that_may_be_wrong_has_a_sign_that_is_explained(tmp_path, bound, sign):
+    memory = MemoryPeak(peak_bytes=123_456_789, method="cgroup-v2", bound=bound)
+    report = report_of(tmp_path, plan(planned("a")), started(), attempt("a", memory=memory))
+    assert f" {sign}123 " in printed(report)
+    assert ("~: either" in printed(report)) == bool(sign)
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])

@@ -37,6 +37,7 @@ def judged(name, total, own=None):
         ("anonymous", peak(391.9), "wrong"),
         ("anonymous", peak(300, bound="lower"), "wrong"),  # it was held: any counter sees it
         ("spike", peak(300, "rss-sum-250ms", "lower"), "not seen"),
+        ("spike", peak(300, "rss-sum-50ms", "unknown"), "not seen"),
         ("spike", peak(300, "vmhwm", "exact"), "wrong"),  # nothing warns of it
         ("spike", peak(500, "rss-sum-250ms", "lower"), "wrong"),  # no sampling adds what is not
         ("spike", peak(300, "cgroup-v2", "exact", cgroup_bytes=300 * MB), "wrong"),

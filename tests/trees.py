@@ -13,6 +13,24 @@ block = bytearray(b"x" * 1) * (100 << 20)
 print("done", flush=True)
 time.sleep(600)
 """
+STEPS = """
+import mmap, os, subprocess, sys, time
+N = 100 << 20
+def step():
+    print("ready", flush=True)
+    sys.stdin.readline()
+def touched(size):
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, size, 4096):
+        block[at] = 1
+    return block
+def child(work):
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    return pid
+"""
 
 
 def until(condition):

@@ -10,7 +10,7 @@ import contextlib
 from pathlib import Path
 
 from orchestrator.platforms.cgroup_folder import CgroupFolder
-from orchestrator.platforms.sampling import Sample
+from orchestrator.platforms.sampling import Sample, charged_sample
 
 METHOD = "cgroup-v1"
 
@@ -66,8 +66,7 @@ class CgroupV1:
             return None
         anon, cache = values["total_rss"], values.get("total_cache", 0)
         shared, mapped = values.get("total_shmem", 0), values.get("total_mapped_file", 0)
-        file = cache - shared
-        return Sample(anon + cache, anon + shared, file, {}, cache_bytes=max(0, file - mapped))
+        return charged_sample(anon, cache, shared, mapped, values.get("total_pgfault", 0))
 
     def close(self) -> None:
         """Delete it."""

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from orchestrator.platforms.cgroup_folder import CgroupFolder
-from orchestrator.platforms.sampling import Sample
+from orchestrator.platforms.sampling import Sample, charged_sample
 
 METHOD = "cgroup-v2"
 
@@ -72,9 +72,8 @@ class CgroupV2:
         if "anon" not in values:
             return None
         anon, cache, shared = values["anon"], values.get("file", 0), values.get("shmem", 0)
-        file = cache - shared
-        unmapped = max(0, file - values.get("file_mapped", 0))
-        return Sample(anon + cache, anon + shared, file, {}, cache_bytes=unmapped)
+        mapped, page_faults = values.get("file_mapped", 0), values.get("pgfault", 0)
+        return charged_sample(anon, cache, shared, mapped, page_faults)
 
     def close(self) -> None:
         """Delete it."""

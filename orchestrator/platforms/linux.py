@@ -12,7 +12,9 @@ import functools
 import io
 import os
 import platform
+import signal
 import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -36,6 +38,8 @@ __all__ = [
     "venv_python",
 ]
 
+STOP_WAIT_S = 1.0
+STOP_LOOK_S = 0.0002
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
 
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
@@ -67,14 +71,17 @@ class LinuxProcessTree(Pipes):
             raise
         with contextlib.suppress(OSError):  # the system's default serves too
             fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        faults = None
         if self._cgroup:
             try:
-                _enter(self._cgroup, self.pid)
+                faults = _enter(self._cgroup, self.pid)
             except OSError:  # it may be made but not entered: /proc serves then
                 self._cgroup.close()
                 self._cgroup = None
         # what it allocated before it was moved (here: < 1 MB) is not counted
-        self._memory = LinuxMemory(self.pid, self._cgroup, memory_limit_bytes, self.kill_group)
+        self._memory = LinuxMemory(
+            self.pid, self._cgroup, memory_limit_bytes, self.kill_group, faults
+        )
 
     def memory(self) -> MemoryPeak | None:
         """Peak of the tree since the spawn."""
@@ -129,8 +136,25 @@ class LinuxProcessTree(Pipes):
         return left
 
 
-def _enter(cgroup: cgroups.MemoryCgroup, pid: int) -> None:
-    """Move a process, and the children that it made meanwhile: moving takes the kernel 10 ms."""
+def _enter(cgroup: cgroups.MemoryCgroup, pid: int) -> int | None:
+    """Move a process, and the children that it made before. Returns its page faults until then.
+
+    It stands still meanwhile, else what it does in these 10 ms would be counted half. None if it
+    cannot be stopped, as in a read from a disk that hangs, or is dead.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    limit = time.monotonic() + STOP_WAIT_S
+    while procfs.state(pid) not in ("T", "Z", None) and time.monotonic() < limit:
+        time.sleep(STOP_LOOK_S)
+    try:
+        faults = procfs.page_faults(pid) if procfs.state(pid) == "T" else None
+        _move(cgroup, pid)
+        return faults
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _move(cgroup: cgroups.MemoryCgroup, pid: int) -> None:
     cgroup.folder.write("cgroup.procs", str(pid))
     moved = {pid}
     while outside := set(procfs.tree_pids(pid)) - moved - set(cgroup.folder.pids()):

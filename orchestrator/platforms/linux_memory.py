@@ -3,10 +3,11 @@
 Three sources, the highest of which is reported, with its name:
 
 cgroup   counts the tree and misses no spike, but charges a page to whoever touched it first. Files
-         that were cached before are missing: what of them was mapped all the time is added. Page
-         cache that nobody needs is in it: then it is an upper bound, and left out if vmhwm is exact
-         and page cache is all that it counts beyond
-vmhwm    each process's own high-water mark: exact for a tree of one
+         that were cached before are missing: what of them was mapped all the time is added, and of
+         several processes it is a lower bound. Page cache that nobody needs is in it, which may
+         make it too high; it is left out if vmhwm is exact and page cache is all that it has more
+vmhwm    each process's own high-water mark: exact for a tree of one. That it is one, the page
+         faults tell that the cgroup counts; without a cgroup a daemon may have come and gone
 pss-sum  sampled, each shared page counted once: for trees of several where the others fall short
 """
 
@@ -24,7 +25,7 @@ from orchestrator.platforms import procfs
 from orchestrator.platforms.cgroups import MemoryCgroup
 from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
-from schemas.records import Bound, MemoryPeak
+from schemas.records import Bound, MemoryPeak, peak_of_both
 
 # the kernel counts exactly with a cgroup, and sampling only splits that number: seldom is enough
 PERIOD_WITH_CGROUP_S = 0.25
@@ -35,7 +36,10 @@ NEGLIGIBLE = 0.02  # of a peak
 
 
 class LinuxMemory:
-    """One tree's memory. on_limit ends the tree: for where no cgroup keeps the limit."""
+    """One tree's memory. on_limit ends the tree: for where no cgroup keeps the limit.
+
+    faults_before: page faults that the first process had when it entered the cgroup.
+    """
 
     def __init__(
         self,
@@ -43,11 +47,13 @@ class LinuxMemory:
         cgroup: MemoryCgroup | None,
         limit_bytes: int | None,
         on_limit: Callable[[], None],
+        faults_before: int | None,
     ) -> None:
         self._pid = pid
         self._cgroup = cgroup
         self._limit_bytes = limit_bytes
         self._on_limit = on_limit
+        self._uncounted_faults = faults_before
         self._over: int | None = None  # what the tree held when we ended it
         self._ended: MemoryPeak | None = None  # the highest of the windows that ended
         self._next_pss = 0.0
@@ -60,19 +66,19 @@ class LinuxMemory:
     def total(self) -> MemoryPeak | None:
         """Since the spawn."""
         counted = self._cgroup.peak_bytes() if self._cgroup else None
-        peaks = (self._peak(self._sampler.peaks(), counted), self.window(), self._ended)
-        return max(filter(None, peaks), key=lambda peak: peak.peak_bytes, default=None)
+        whole = self._peak(self._sampler.peaks(), counted, self._oom_kills() > 0)
+        windows = peak_of_both(self._ended, self.window())
+        return max(filter(None, (windows, whole)), key=lambda peak: peak.peak_bytes, default=None)
 
     def window(self) -> MemoryPeak | None:
         """Since the last begin_window()."""
         counted = self._cgroup.window_peak_bytes() if self._cgroup and self._windows else None
-        return self._peak(self._sampler.window_peaks(), counted)
+        killed = self._oom_kills() > self._kills_before
+        return self._peak(self._sampler.window_peaks(), counted, killed)
 
     def begin_window(self) -> None:
         """Count anew: a new phase begins."""
-        ended = (self.window(), self._ended)
-        self._ended = max(filter(None, ended), key=lambda peak: peak.peak_bytes, default=None)
-
+        self._ended = peak_of_both(self._ended, self.window())
         since, kills = time.monotonic(), self._oom_kills()
         if procfs.state(self._pid) not in (None, "Z"):  # else its death is still to be explained
             self._since, self._kills_before = since, kills
@@ -115,11 +121,11 @@ class LinuxMemory:
         """Stop looking."""
         self._sampler.close()
 
-    def _peak(self, peaks: Peaks, counted: int | None) -> MemoryPeak | None:
+    def _peak(self, peaks: Peaks, counted: int | None, killed: bool) -> MemoryPeak | None:
         high_water = peaks.process_high_water_bytes
         sources = {"vmhwm": high_water, "pss-sum": peaks.proportional_bytes}
         uncharged = peaks.uncharged_bytes or 0
-        alone = len(peaks.pids) == 1 and procfs.lives_childless(self._pid)
+        alone = len(peaks.pids) == 1 and peaks.alone
         if self._cgroup and counted is not None:
             beyond = counted + uncharged - high_water
             if not (alone and _is_page_cache(beyond, peaks)):
@@ -130,7 +136,7 @@ class LinuxMemory:
         return MemoryPeak(
             peak_bytes=sources[method],
             method=method,
-            bound=self._bound(method, sources[method], peaks, alone),
+            bound=self._bound(method, sources[method], peaks, alone, killed),
             cgroup_bytes=counted,
             uncharged_bytes=uncharged if counted is not None else None,
             high_water_bytes=high_water or None,
@@ -140,15 +146,26 @@ class LinuxMemory:
             file_bytes=peaks.file_bytes,
         )
 
-    def _bound(self, method: str, peak_bytes: int, peaks: Peaks, alone: bool) -> Bound:
-        """alone: a tree of one living process, of which the kernel tells the exact peak."""
-        if self._over is not None or (self._limited() and self._was_at_limit()):
+    def _bound(
+        self, method: str, peak_bytes: int, peaks: Peaks, alone: bool, killed: bool
+    ) -> Bound:
+        """alone: a tree of one living process, of which the kernel tells the exact peak.
+
+        killed: the kernel killed a process at a limit, which may be that of a cgroup above.
+        """
+        if self._over is not None or killed or (self._limited() and self._was_at_limit()):
             return "lower"
         if method == "pss-sum":
             return "lower"
         if method == "vmhwm":
             return "exact" if alone else "lower"
-        return "upper" if peaks.cache_bytes > NEGLIGIBLE * peak_bytes else "exact"
+        missing = peaks.most_uncharged_bytes - (peaks.uncharged_bytes or 0)
+        # what other processes had mapped of warm files between two looks, nobody counts
+        more = not alone or missing > NEGLIGIBLE * peak_bytes
+        less = peaks.most_cache_bytes > NEGLIGIBLE * peak_bytes
+        if more and less:
+            return "unknown"
+        return "lower" if more else "upper" if less else "exact"
 
     def _limited(self) -> bool:
         return self._limit_bytes is not None
@@ -166,19 +183,37 @@ class LinuxMemory:
             sample = replace(sample, proportional_bytes=self._proportional(pids))
         if charged is not None:
             # the cgroup's split counts a page that forks share once
+            mapped_bytes = _mapped(charged)
             sample = replace(
                 sample,
                 anon_bytes=charged.anon_bytes,
                 file_bytes=charged.file_bytes,
+                alone=self._is_alone(charged),
                 cache_bytes=charged.cache_bytes,
-                uncharged_bytes=max(0, sample.largest_file_bytes - _mapped(charged)),
+                most_cache_bytes=charged.most_cache_bytes,
+                uncharged_bytes=max(0, sample.largest_file_bytes - mapped_bytes[1]),
+                # several processes may map different files, or the same
+                most_uncharged_bytes=max(0, (sample.file_bytes or 0) - mapped_bytes[0]),
             )
         self._enforce(sample)
         return sample
 
+    def _is_alone(self, charged: Sample) -> bool:
+        """Whether the first process had every page fault that its cgroup counted since a look.
+
+        A process without a page fault has no memory. The kernel counts with a delay, so one
+        of less than 64 pages a CPU may not be seen (memcg_rstat_updated in mm/memcontrol.c). The
+        first process's own are read last, and so are never too few.
+        """
+        own, before = procfs.page_faults(self._pid), self._uncounted_faults
+        if own is None or before is None:
+            return False
+        self._uncounted_faults = min(before, own - charged.page_faults)
+        return self._uncounted_faults == before
+
     def _falls_short(self, sample: Sample, charged: Sample | None) -> bool:
-        """Whether several processes hold pages that the cgroup does not count, or there is none."""
-        if charged is None:
+        """Whether several processes hold pages that no cgroup's counter will tell of."""
+        if charged is None or not self._windows:
             return True
         missing = (sample.file_bytes or 0) - (charged.file_bytes or 0)
         return missing > NEGLIGIBLE * sample.resident_bytes
@@ -209,11 +244,13 @@ class LinuxMemory:
 def _is_page_cache(beyond: int, peaks: Peaks) -> bool:
     """Whether what a cgroup counts beyond a process's own peak is cache that could be dropped."""
     slack = NEGLIGIBLE * peaks.process_high_water_bytes  # the kernel's own, for the process
-    return peaks.cache_bytes > 0 and beyond <= peaks.cache_bytes + slack
+    return beyond <= peaks.cache_bytes + slack
 
 
-def _mapped(charged: Sample) -> int:
-    return (charged.file_bytes or 0) - charged.cache_bytes
+def _mapped(charged: Sample) -> tuple[int, int]:
+    """Of files, in bytes: at least, at most."""
+    file = charged.file_bytes or 0
+    return file - charged.most_cache_bytes, file - charged.cache_bytes
 
 
 def _mb(size: int | None) -> str:

@@ -123,7 +123,7 @@ def _peak(peaks: Peaks) -> MemoryPeak | None:
     return MemoryPeak(
         peak_bytes=peaks.resident_bytes,
         method=METHOD,
-        bound="lower",
+        bound=psutil_trees.bound_of_sum(peaks),
         resident_bytes=peaks.resident_bytes,
     )
 

@@ -133,13 +133,16 @@ def reset_high_water(pids: list[int], proc: Path = Path("/proc")) -> None:
             write_small(f"{proc}/{pid}/clear_refs", b"5")
 
 
-def lives_childless(pid: int, proc: Path = Path("/proc")) -> bool:
-    """Whether it lives and never waited for a child: cminflt of proc_pid_stat(5) counts faults."""
+def page_faults(pid: int, proc: Path = Path("/proc")) -> int | None:
+    """Of a living process, minor and major, its children's not among them; None if it is dead.
+
+    Source: proc_pid_stat(5), fields 10 and 12.
+    """
     try:
         fields = read_small(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
-        return fields[0] != b"Z" and int(fields[8]) == 0
+        return None if fields[0] == b"Z" else int(fields[7]) + int(fields[9])
     except (OSError, ValueError, IndexError):
-        return False
+        return None
 
 
 def state(pid: int, proc: Path = Path("/proc")) -> str | None:

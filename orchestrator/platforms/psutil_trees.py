@@ -7,7 +7,10 @@ from typing import Any
 
 import psutil
 
-from orchestrator.platforms.sampling import Sample
+from orchestrator.platforms.sampling import Peaks, Sample
+from schemas.records import Bound
+
+NEGLIGIBLE = 0.02  # of a peak
 
 
 def look(root: int) -> Sample | None:
@@ -17,15 +20,23 @@ def look(root: int) -> Sample | None:
 
 def look_at(pids: Iterable[int]) -> Sample | None:
     """The same of these processes. On Windows psutil also knows each one's own peak."""
-    resident, high_water = 0, {}
+    resident, high_water = [], {}
     for pid in pids:
         try:
             memory = psutil.Process(pid).memory_info()
         except psutil.Error:  # ended while we looked
             continue
-        resident += memory.rss
+        resident.append(memory.rss)
         high_water[pid] = _peak(memory)
-    return Sample(resident, None, None, high_water) if high_water else None
+    if not resident:
+        return None
+    whole = sum(resident)
+    return Sample(whole, None, None, high_water, others_bytes=whole - max(resident))
+
+
+def bound_of_sum(peaks: Peaks) -> Bound:
+    """Sampled, so it may have been more; what several processes share was counted for each."""
+    return "unknown" if peaks.others_bytes > NEGLIGIBLE * peaks.resident_bytes else "lower"
 
 
 def pids(root: int) -> list[int]:

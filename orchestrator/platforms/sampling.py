@@ -17,19 +17,27 @@ FRESH_S = 0.001  # a look takes half as long, and several figures are asked for 
 class Sample:
     """One look at a tree. high_water is each living process's own kernel counter, by pid.
 
-    proportional: resident memory with each shared page counted once; None where not measured.
+    others: resident memory of all processes but the largest, where they are only summed: at most
+    so much counts more than once. proportional: of all, each shared page counted once; None where
+    not measured.
     cache: page cache that no process maps, and so could be dropped. uncharged: pages of files that
-    a process maps and that some other cgroup pays for.
+    a process maps and that some other cgroup pays for. Of both, the least and the most that it can
+    be: the kernel does not say how much of what is mapped is of files.
     """
 
     resident_bytes: int
     anon_bytes: int | None
     file_bytes: int | None
     high_water_bytes: dict[int, int]
+    others_bytes: int = 0
     proportional_bytes: int | None = None
     cache_bytes: int = 0
+    most_cache_bytes: int = 0
     largest_file_bytes: int = 0  # file-backed memory of the process that has most of it
     uncharged_bytes: int = 0
+    most_uncharged_bytes: int = 0
+    page_faults: int = 0  # of all processes that ever were in a cgroup
+    alone: bool = False  # it is known that no other process was there since the look before
 
 
 @dataclass
@@ -37,26 +45,34 @@ class Peaks:
     """Highest values so far."""
 
     resident_bytes: int = 0
+    others_bytes: int = 0
     proportional_bytes: int = 0
     anon_bytes: int | None = None
     file_bytes: int | None = None
     cache_bytes: int = 0
+    most_cache_bytes: int = 0
     uncharged_bytes: int | None = None  # the lowest: what was there all the time
+    most_uncharged_bytes: int = 0
     process_high_water_bytes: int = 0  # of the largest single process
+    alone: bool = True  # at all looks; not if the last one found nothing
     pids: set[int] = field(default_factory=set)
 
     def raise_to(self, sample: Sample) -> None:
         """Take one look in."""
         self.pids.update(sample.high_water_bytes)
+        self.alone = self.alone and sample.alone
         self.resident_bytes = max(self.resident_bytes, sample.resident_bytes)
+        self.others_bytes = max(self.others_bytes, sample.others_bytes)
         self.proportional_bytes = max(self.proportional_bytes, sample.proportional_bytes or 0)
         self.anon_bytes = _highest(self.anon_bytes, sample.anon_bytes)
         self.file_bytes = _highest(self.file_bytes, sample.file_bytes)
         self.cache_bytes = max(self.cache_bytes, sample.cache_bytes)
+        self.most_cache_bytes = max(self.most_cache_bytes, sample.most_cache_bytes)
         uncharged = sample.uncharged_bytes
         self.uncharged_bytes = min(
             uncharged if self.uncharged_bytes is None else self.uncharged_bytes, uncharged
         )
+        self.most_uncharged_bytes = max(self.most_uncharged_bytes, sample.most_uncharged_bytes)
         self.process_high_water_bytes = max(
             self.process_high_water_bytes, *sample.high_water_bytes.values(), 0
         )
@@ -74,7 +90,7 @@ class Sampler:
         self._total = Peaks()
         self._window = Peaks()
         self._curve: collections.deque[tuple[float, int]] = collections.deque()
-        self._looked_at: float | None = None  # in this window
+        self._asked_at: float | None = None  # in this window
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory sampler", daemon=True)
@@ -82,12 +98,12 @@ class Sampler:
 
     def peaks(self) -> Peaks:
         """The peaks since the start, with a look right now."""
-        self._take()
+        self._take_fresh()
         return self._total
 
     def window_peaks(self) -> Peaks:
         """The peaks since the last begin_window(), with a look right now."""
-        self._take()
+        self._take_fresh()
         return self._window
 
     def begin_window(self, reset: Callable[[], None] = lambda: None) -> None:
@@ -96,7 +112,7 @@ class Sampler:
         with self._lock:
             reset()
             self._window = Peaks()
-            self._looked_at = None
+            self._asked_at = None
 
     def curve(self) -> list[tuple[float, int]]:
         """Resident bytes of the last seconds: (seconds before now, bytes), oldest first."""
@@ -114,13 +130,17 @@ class Sampler:
         while not self._stop.wait(self._period_s):
             self._take()
 
+    def _take_fresh(self) -> None:
+        """Unless somebody just asked; the thread's own look may be of before what they ask for."""
+        if self._asked_at is None or time.monotonic() - self._asked_at >= FRESH_S:
+            self._take()
+            self._asked_at = time.monotonic()
+
     def _take(self) -> None:
         with self._lock:
-            if self._looked_at is not None and time.monotonic() - self._looked_at < FRESH_S:
-                return
             sample = self._look()
-            self._looked_at = time.monotonic()
             if sample is None:
+                self._total.alone = self._window.alone = False
                 return
             self._total.raise_to(sample)
             self._window.raise_to(sample)
@@ -129,6 +149,23 @@ class Sampler:
                 self._curve.append((now, sample.resident_bytes))
             while self._curve[0][0] < now - CURVE_S:
                 self._curve.popleft()
+
+
+def charged_sample(anon: int, cache: int, shared: int, mapped: int, page_faults: int) -> Sample:
+    """What a cgroup's memory.stat says: bytes, and a count.
+
+    cache and mapped contain shared memory, of which nothing says how much is mapped.
+    """
+    file = cache - shared
+    return Sample(
+        anon + cache,
+        anon + shared,
+        file,
+        {},
+        cache_bytes=max(0, file - mapped),
+        most_cache_bytes=file - max(0, mapped - shared),
+        page_faults=page_faults,
+    )
 
 
 def _highest(old: int | None, new: int | None) -> int | None:

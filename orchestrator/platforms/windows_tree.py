@@ -171,7 +171,8 @@ def _peak(
     return MemoryPeak(
         peak_bytes=peak_bytes,
         method=method,
-        bound="lower",  # of several processes, and of what came and went between two looks
+        # what came and went between two looks is missing
+        bound=psutil_trees.bound_of_sum(peaks) if method == SAMPLED else "lower",
         resident_bytes=peaks.resident_bytes,
         commit_bytes=commit_bytes,
     )

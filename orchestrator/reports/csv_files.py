@@ -11,7 +11,7 @@ from orchestrator.errors import RunFolderError
 from orchestrator.files import whole_file
 from orchestrator.reports.rows import Row, speaker
 from orchestrator.reports.summary import ModelSummary, signature
-from schemas.records import Attempt, Plan
+from schemas.records import Attempt, MemoryPeak, Plan
 
 Cell = str | int | float | None
 
@@ -27,14 +27,15 @@ RESULT_COLUMNS = (
     "Load_Spawn_Sec Load_Interpreter_Sec Load_Imports_Sec Load_Weights_Sec Notes "
     "Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_Attempt_MB Device_Memory_MB Device_Memory_Method "
     "Energy_J Energy_Source Disturbed Blame Repeats Time_Sec_Min Time_Sec_Max "
-    "Peak_Commit_MB"
+    "Peak_Commit_MB Peak_RAM_Load_Bound Peak_RAM_Attempt_Bound"
 ).split()
 
 SUMMARY_COLUMNS = (
     "Model WER WER_Low WER_High CER Snippets Ok Failed Not_Run Audio_Sec RTFx Load_Time_Sec "
     "Peak_RAM_MB Peak_RAM_Method Device First_Error Signature "
     "RTFx_Min RTFx_Max Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_First_MB Peak_RAM_Steady_MB "
-    "Device_Memory_MB Crashes Disturbed"
+    "Device_Memory_MB Crashes Disturbed "
+    "Peak_RAM_Load_Bound Peak_RAM_First_Bound Peak_RAM_Steady_Bound"
 ).split()
 
 
@@ -140,10 +141,8 @@ def _memory_cells(attempt: Attempt) -> dict[str, Cell]:
             "Peak_File_MB": _megabytes(attempt.memory.file_bytes),
             "Peak_Commit_MB": _megabytes(attempt.memory.commit_bytes),
         }
-    if attempt.load_memory:
-        cells["Peak_RAM_Load_MB"] = _megabytes(attempt.load_memory.peak_bytes)
-    if attempt.attempt_memory:
-        cells["Peak_RAM_Attempt_MB"] = _megabytes(attempt.attempt_memory.peak_bytes)
+    cells |= _peak_cells("Load", attempt.load_memory)
+    cells |= _peak_cells("Attempt", attempt.attempt_memory)
     if attempt.device_memory:
         largest = max(attempt.device_memory, key=lambda device: device.peak_bytes)
         cells["Device_Memory_MB"] = _megabytes(largest.peak_bytes)
@@ -179,12 +178,24 @@ def _summary_cells(one: ModelSummary, own_signature: str) -> dict[str, Cell]:
         "RTFx_Min": _rounded(slowest),
         "RTFx_Max": _rounded(fastest),
         "Peak_RAM_Bound": one.peak_bound,
-        "Peak_RAM_Load_MB": _megabytes(one.load_peak_bytes),
-        "Peak_RAM_First_MB": _megabytes(one.first_peak_bytes),
-        "Peak_RAM_Steady_MB": _megabytes(one.steady_peak_bytes),
         "Device_Memory_MB": _megabytes(one.device_peak_bytes),
+        "Peak_RAM_Load_MB": _megabytes(one.load_peak_bytes),
+        "Peak_RAM_Load_Bound": one.load_peak_bound,
+        "Peak_RAM_First_MB": _megabytes(one.first_peak_bytes),
+        "Peak_RAM_First_Bound": one.first_peak_bound,
+        "Peak_RAM_Steady_MB": _megabytes(one.steady_peak_bytes),
+        "Peak_RAM_Steady_Bound": one.steady_peak_bound,
         "Crashes": one.crashes,
         "Disturbed": one.disturbed,
+    }
+
+
+def _peak_cells(part: str, peak: MemoryPeak | None) -> dict[str, Cell]:
+    if peak is None:
+        return {}
+    return {
+        f"Peak_RAM_{part}_MB": _megabytes(peak.peak_bytes),
+        f"Peak_RAM_{part}_Bound": peak.bound,
     }
 
 

@@ -10,7 +10,7 @@ import orchestrator
 from orchestrator import scoring
 from orchestrator.reports.rows import Row, speaker
 from orchestrator.reports.state import RunState
-from schemas.records import Attempt, DeviceMemory, MemoryPeak, Plan
+from schemas.records import Attempt, MemoryPeak, Plan, peak_of_both
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,11 @@ class ModelSummary:
     peak_method: str | None
     peak_bound: str | None
     load_peak_bytes: int | None  # until the model was loaded
+    load_peak_bound: str | None
     first_peak_bytes: int | None  # during a worker's first inference
+    first_peak_bound: str | None
     steady_peak_bytes: int | None  # during the later ones
+    steady_peak_bound: str | None
     device_peak_bytes: int | None
     crashes: int  # deaths and hangs of its workers, whenever, and also where a retry succeeded
     missing_repeats: int  # the most of any of its rows that were tried
@@ -95,9 +98,9 @@ class _Tally:
     audio_s: float = 0.0
     loads_s: list[float] = field(default_factory=list)
     peak: MemoryPeak | None = None
-    load_peak_bytes: int | None = None
-    first_peak_bytes: int | None = None
-    steady_peak_bytes: int | None = None
+    load_peak: MemoryPeak | None = None
+    first_peak: MemoryPeak | None = None
+    steady_peak: MemoryPeak | None = None
     device_peak_bytes: int | None = None
     disturbed: int = 0
     # of the rows that are ok and were never retried: how many, and by repeat rows, audio, time
@@ -121,18 +124,17 @@ class _Tally:
         self._add_peaks(attempt)
 
     def _add_memory(self, one: Attempt) -> None:
-        if one.memory and (self.peak is None or one.memory.peak_bytes > self.peak.peak_bytes):
-            self.peak = one.memory
+        self.peak = peak_of_both(self.peak, one.memory)
         if one.nth > 1:
-            self.steady_peak_bytes = _higher(self.steady_peak_bytes, one.attempt_memory)
+            self.steady_peak = peak_of_both(self.steady_peak, one.attempt_memory)
         self._add_peaks(one)
 
     def _add_peaks(self, one: Attempt) -> None:
-        self.load_peak_bytes = _higher(self.load_peak_bytes, one.load_memory)
+        self.load_peak = peak_of_both(self.load_peak, one.load_memory)
         if one.nth == 1:
-            self.first_peak_bytes = _higher(self.first_peak_bytes, one.attempt_memory)
+            self.first_peak = peak_of_both(self.first_peak, one.attempt_memory)
         for device in one.device_memory:
-            self.device_peak_bytes = _higher(self.device_peak_bytes, device)
+            self.device_peak_bytes = max(self.device_peak_bytes or 0, device.peak_bytes)
 
     def rtfx(self) -> list[float]:
         """All audio over all time, of each repeat that every timed row has: they compare."""
@@ -148,12 +150,6 @@ class _Tally:
             self.speeds[one.repeat] = sums
 
 
-def _higher(old: int | None, new: MemoryPeak | DeviceMemory | None) -> int | None:
-    if new is None:
-        return old
-    return new.peak_bytes if old is None else max(old, new.peak_bytes)
-
-
 def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
     tally = _Tally()
     for warm_up in state.warm_ups.get(model, ()):
@@ -165,8 +161,9 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
     failure = state.failures.get(model)
     deaths = sum(end.crash is not None for end in state.ends if end.model == model)
     deaths += failure is not None and failure.crash is not None
-    first, peak = tally.first, tally.peak
-    details = first.load_details if first else {}
+    attempt, peak = tally.first, tally.peak
+    load, first, steady = tally.load_peak, tally.first_peak, tally.steady_peak
+    details = attempt.load_details if attempt else {}
     ok = sum(row.ok for row in rows)
     return ModelSummary(
         model=model,
@@ -184,14 +181,17 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
         peak_bytes=peak.peak_bytes if peak else None,
         peak_method=peak.method if peak else None,
         peak_bound=peak.bound if peak else None,
-        load_peak_bytes=tally.load_peak_bytes,
-        first_peak_bytes=tally.first_peak_bytes,
-        steady_peak_bytes=tally.steady_peak_bytes,
+        load_peak_bytes=load.peak_bytes if load else None,
+        load_peak_bound=load.bound if load else None,
+        first_peak_bytes=first.peak_bytes if first else None,
+        first_peak_bound=first.bound if first else None,
+        steady_peak_bytes=steady.peak_bytes if steady else None,
+        steady_peak_bound=steady.bound if steady else None,
         device_peak_bytes=tally.device_peak_bytes,
         crashes=deaths + sum(row.deaths for row in rows),
         missing_repeats=max((row.missing_repeats for row in rows), default=0),
         disturbed=tally.disturbed,
-        device=first.device if first else None,
+        device=attempt.device if attempt else None,
         precision=str(details["precision"]) if "precision" in details else None,
         first_error=next((row.error for row in rows if row.error), None),
     )

@@ -37,7 +37,7 @@ def _remarks(summaries: Sequence[ModelSummary]) -> list[str]:
     if methods:
         remarks.append(f"RAM is the peak of the process tree, by {methods}")
     if any(one.peak_bound != "exact" for one in summaries if one.peak_bound):
-        remarks.append("≥: it may be more; ≤: it may be less, page cache is in it")
+        remarks.append("≥: it may be more; ≤: it may be less, page cache is in it; ~: either")
     for one in summaries:
         if one.crashes:
             remarks.append(
@@ -101,7 +101,7 @@ def _speed(one: ModelSummary) -> str:
 def _peak(one: ModelSummary) -> str:
     if one.peak_bytes is None:
         return "-"
-    sign = {"lower": "≥", "upper": "≤"}.get(one.peak_bound or "", "")
+    sign = {"lower": "≥", "upper": "≤", "unknown": "~"}.get(one.peak_bound or "", "")
     return f"{sign}{one.peak_bytes / 1e6:.0f}"
 
 

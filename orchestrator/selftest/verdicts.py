@@ -39,7 +39,7 @@ def judge_footprint(
 
 def blind_spot(footprint: Footprint, peak: MemoryPeak, truth_bytes: int) -> str | None:
     """Why the counters behind this peak could not see the footprint; None if they could."""
-    sampled_tree = peak.cgroup_bytes is None and peak.bound == "lower"
+    sampled_tree = peak.cgroup_bytes is None and peak.bound in ("lower", "unknown")
     if footprint.brief and sampled_tree and peak.peak_bytes < truth_bytes:
         return (
             f"no counter of the kernel covers the whole tree here; {peak.method} is of one process "
