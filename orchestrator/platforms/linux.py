@@ -105,7 +105,9 @@ class LinuxProcessTree(Pipes):
         used_s = self._cgroup.cpu_s() if self._cgroup else None
         if used_s is not None:
             return {self.pid: used_s}
-        found = procfs.cpu_s_by_pid(self.pids())
+        # a cgroup lists nobody who has ended, also while nobody has waited for him yet
+        members = self._cgroup.folder.pids() if self._cgroup else []
+        found = procfs.cpu_s_by_pid(list({*members, *procfs.tree_pids(self.pid)}))
         return found if self.pid in found else {}
 
     def kill(self) -> str | None:

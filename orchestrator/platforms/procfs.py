@@ -20,15 +20,15 @@ _FIELDS = re.compile(rb"^(VmHWM|RssAnon|RssFile|RssShmem):\s*(\d+) kB", re.MULTI
 
 
 def tree_pids(root: int, proc: Path = Path("/proc")) -> list[int]:
-    """The process and its living descendants, parents first. Empty if it is gone."""
+    """The process and its descendants, zombies too, parents first. Empty if it is gone."""
     found, waiting = [], [root]
     while waiting:
         pid = waiting.pop()
         try:
             children = [
                 int(child)
-                for thread in (proc / str(pid) / "task").iterdir()
-                for child in (thread / "children").read_bytes().split()
+                for thread in os.listdir(f"{proc}/{pid}/task")  # noqa: PTH208 see small_files
+                for child in read_small(f"{proc}/{pid}/task/{thread}/children").split()
             ]
         except OSError:  # ended while we looked
             continue
