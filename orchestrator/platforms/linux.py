@@ -38,9 +38,6 @@ __all__ = [
 
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
 
-_PID_NAMESPACE = Path("/proc/self/ns/pid")
-# process ids mean nothing in another container
-_NAMESPACE = f"{_PID_NAMESPACE.readlink().name if _PID_NAMESPACE.exists() else 'pid'}-"
 _GPU_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
 
 
@@ -143,7 +140,7 @@ def _enter(cgroup: cgroups.MemoryCgroup, pid: int) -> None:
 
 
 def _owner() -> str:
-    return f"{_NAMESPACE}{os.getpid()}-"
+    return f"{procfs.PID_NAMESPACE}-{os.getpid()}-"
 
 
 @functools.cache  # once: it reads every process's environment
@@ -151,9 +148,11 @@ def _kill_abandoned() -> None:
     """End what an earlier controller left whose guardian was killed as well."""
 
     def ownerless(mark: str) -> bool:
-        owner = mark.removeprefix(_NAMESPACE).split("-")[0]
+        namespace, owner, *_ = [*mark.split("-"), ""]
         return (
-            mark.startswith(_NAMESPACE) and owner.isdigit() and not Path(f"/proc/{owner}").exists()
+            namespace == procfs.PID_NAMESPACE
+            and owner.isdigit()
+            and not Path(f"/proc/{owner}").exists()
         )
 
     guardian.kill_marked(ownerless)
