@@ -62,6 +62,7 @@ class LinuxProcessTree(Pipes):
             if self._cgroup:
                 self._cgroup.close()
             raise
+        self._started = guardian.started(self.pid)
         with contextlib.suppress(OSError):  # the system's default serves too
             fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         if self._cgroup:
@@ -112,10 +113,15 @@ class LinuxProcessTree(Pipes):
         if self._cgroup:
             self._cgroup.folder.kill()
         self.kill_group()
-        guardian.kill_marked(lambda mark: mark == self._mark)
+        unseen = guardian.kill_marked(lambda mark: mark == self._mark, self._started)
         if self.wait(KILL_WAIT_S) is None:
             state = procfs.state(self.pid)
             self._left = f"process {self.pid} is in state {state} and cannot be killed"
+        elif alive := [pid for pid in sorted(unseen) if procfs.state(pid) not in (None, "Z")]:
+            self._left = (
+                f"process {', '.join(map(str, alive))} hangs: its environment cannot be read, so "
+                "it may be one that this worker started, and was not killed"
+            )
         return self._left
 
     def close(self) -> str | None:
