@@ -40,6 +40,16 @@ class WorkerSpec:
     remote_code: bool = False  # the stack says that the checkpoint's own code is run
 
 
+def host_command(python: Path, network: str) -> list[str]:
+    """A worker's command line. network: see platforms.worker_network()."""
+    # -u: what it printed last is in the log, however it ends
+    command = [str(python), "-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler"]
+    command += [str(paths.HOST), str(os.getpid()), network]
+    if network == "none":  # left before anything of the env runs
+        return [str(python), "-I", "-S", "-B", str(paths.SECLUSION), *command]
+    return command
+
+
 @dataclass(frozen=True)
 class Transcribed:
     """A result with the controller's clock and the worker's own beside it."""
@@ -63,12 +73,9 @@ class Worker:
         self.packages: dict[str, str] = {}  # the env's top-level modules in use → file
         self._spec = spec
         self._started_at, self._started = time.perf_counter(), time.monotonic()
-        # -u: what it printed last is in the log, however it ends
-        command = [str(spec.python), "-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler"]
-        command += [str(paths.HOST), str(os.getpid()), self.network]
         try:
             self._channel = Channel(
-                command,
+                host_command(spec.python, self.network),
                 worker_environment(),
                 Path(tempfile.gettempdir()),
                 log,
