@@ -4,7 +4,7 @@ A worker itself gets a signal from the kernel when its controller dies, but what
 not. So the controller starts one guardian, which waits for the end of the pipe between them; the
 system closes that however the controller dies. Run by path, on the standard library alone:
 
-    python -I -S guardian.py OWNER        stdin: one cgroup folder a line
+    python -I -S guardian.py OWNER        stdin: a line is "cgroup PATH" or "folder PATH"
 
 A process belongs to a tree if it carries the tree's mark in its environment: a daemon leaves its
 group and its parent, but keeps that.
@@ -19,6 +19,7 @@ assert sys.platform not in ("win32", "darwin")
 import collections
 import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -137,10 +138,10 @@ def main(owner: str) -> None:
     """Wait for the controller's end, then leave nothing of it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the controller
-    cgroups = [Path(os.fsdecode(line.rstrip(b"\n"))) for line in sys.stdin.buffer]
+    found = [os.fsdecode(line.rstrip(b"\n")).partition(" ") for line in sys.stdin.buffer]
     # its trees are younger than their guardian
     kill_marked(lambda mark: mark.startswith(owner), started(os.getpid()))
-    for folder in cgroups:
+    for folder in (Path(path) for kind, _, path in found if kind == "cgroup"):
         for pid in _members(folder):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -150,6 +151,9 @@ def main(owner: str) -> None:
             if not folder.exists():
                 break
             time.sleep(ROUND_S)
+    for kind, _, path in found:
+        if kind == "folder" and Path(path).is_absolute():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _members(folder: Path) -> list[int]:

@@ -28,6 +28,7 @@ __all__ = [
     "cpu_name",
     "gpus",
     "kernel_lines",
+    "leave_to_guardian",
     "look_at_machine",
     "memory_counter",
     "point_latest",
@@ -52,7 +53,9 @@ class LinuxProcessTree(Pipes):
         memory_limit_bytes: int | None = None,
     ) -> None:
         self._cgroup = cgroups.make_cgroup(memory_limit_bytes)
-        _guard(self._cgroup)
+        _guardian(os.getpid())
+        if self._cgroup:
+            _tell_guardian("cgroup", self._cgroup.folder.path)
         _kill_abandoned()
         self._left: str | None = None
         self._mark = f"{_owner()}{uuid.uuid4().hex}"
@@ -164,12 +167,17 @@ def _kill_abandoned() -> None:
     guardian.kill_marked(ownerless)
 
 
-def _guard(cgroup: cgroups.MemoryCgroup | None) -> None:
-    """Have a guardian, and let it know of this cgroup."""
+def leave_to_guardian(folder: Path) -> None:
+    """Have it deleted, with all that is in it, should this process be killed."""
+    _tell_guardian("folder", folder)
+
+
+def _tell_guardian(kind: str, folder: Path) -> None:
     pipe, _ = _guardian(os.getpid())
-    if cgroup:
+    path = os.fsencode(folder)
+    if b"\n" not in path:  # half of it would be another folder's name
         with contextlib.suppress(OSError):  # somebody killed it: the next run cleans up instead
-            pipe.write(f"{cgroup.folder.path}\n".encode())
+            pipe.write(kind.encode() + b" " + path + b"\n")
 
 
 @functools.cache
