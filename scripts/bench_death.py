@@ -167,7 +167,7 @@ def bare_death_s(env: Env, kind: str) -> float:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        env=worker_environment(),
+        env=worker_environment(Path(tempfile.gettempdir())),
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

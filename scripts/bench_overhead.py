@@ -132,7 +132,7 @@ def direct_side(env: Env, clip: Path, folder: Path) -> Iterator[Direct]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
-        env=worker_environment(),
+        env=worker_environment(Path(tempfile.gettempdir())),
     ) as process:
         yield Direct(process, samples)
 

@@ -90,7 +90,7 @@ def raw_pipe(env: Env, audio: Samples) -> Iterator[Callable[[], float]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
-        env=worker_environment(),
+        env=worker_environment(Path(tempfile.gettempdir())),
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -256,8 +256,8 @@ def files_left(folder: Path, controllers: list[int]) -> Iterator[Path]:
     yield from (folder / "tmp").iterdir()
     yield from (folder / "home" / "envs").glob("**/*.use-*")
     yield from (folder / "home" / "envs").glob(".new-*")
-    for cgroup in Path("/sys/fs/cgroup").glob("**/asrbench-[0-9]*"):
-        if int(cgroup.name.split("-")[1]) in controllers:
+    for cgroup in Path("/sys/fs/cgroup").glob("**/asrbench-[0-9]*-[0-9]*-*"):
+        if int(cgroup.name.split("-")[2]) in controllers:
             yield cgroup
 
 

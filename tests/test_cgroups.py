@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
-from conftest import made_cgroup, runs
+from conftest import ROOT, made_cgroup, runs
 from trees import ALLOCATE, LIMIT_S, line_of, until
 
 if sys.platform != "linux":
@@ -179,3 +181,84 @@ def test_children_that_a_worker_makes_at_once_are_members_too(tmp_path, again):
         assert set(tree.pids()) == set(procfs.tree_pids(tree.pid))
     finally:
         tree.close()
+
+
+def test_a_cgroup_that_somebody_removes_costs_no_measurement(tmp_path):
+    """As an administrator's tool may, or a controller in another container."""
+    made_cgroup().close()
+    command = [sys.executable, "-I", "-c", f"block = bytearray(b'x') * (50 << 20)\n{ALLOCATE}"]
+    tree = platforms.spawn(command, dict(os.environ), tmp_path)
+    try:
+        assert line_of(tree.stdout) == "ready"
+        removed = tree._cgroup.folder.path
+        (removed.parent / "cgroup.procs").write_text(str(tree.pid), encoding="ascii")
+        removed.rmdir()
+        peaks = [tree.memory()]
+        tree.begin_memory_window()
+        tree.write(memoryview(b"\n"), time.monotonic() + LIMIT_S)
+        assert line_of(tree.stdout) == "done"
+        peaks += [tree.memory_window(), tree.memory()]
+        assert [peak.method for peak in peaks] == ["vmhwm"] * 3
+        low, *high = [peak.peak_bytes >> 20 for peak in peaks]
+        assert 50 < low < 100
+        assert min(high) > 150
+        assert tree.pids() == list(tree.cpu_s_by_pid()) == [tree.pid]
+        assert tree.out_of_memory() is None
+    finally:
+        assert tree.close() is None
+    assert not runs(tree.pid)
+
+
+# burns process ids until one is free outside, where it would pass for a dead controller's
+INSIDE = """
+import os, sys, time
+from pathlib import Path
+from orchestrator import platforms
+sleeps = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
+tree = platforms.spawn(sleeps, dict(os.environ), Path("/"))
+print(tree._cgroup.folder.path, flush=True)
+sys.stdin.readline()
+print(tree.wait(0.0), flush=True)
+tree.close()
+"""
+
+
+def test_a_controller_in_another_pid_namespace_keeps_its_cgroup_and_its_worker(tmp_path):
+    made_cgroup().close()
+    (tmp_path / "inside.py").write_text(INSIDE, encoding="utf-8")
+    unused = next(pid for pid in range(3, 30_000) if not Path(f"/proc/{pid}").exists())
+    script = (
+        f"echo {unused - 1} > /proc/sys/kernel/ns_last_pid && "
+        f'"{sys.executable}" "{tmp_path / "inside.py"}"; exit $?'
+    )
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script]
+    with subprocess.Popen(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+    ) as inside:  # fmt: skip
+        folder = Path(inside.stdout.readline().strip())
+        if folder == Path():
+            pytest.skip(f"no PID namespace of one's own here: {inside.stderr.read()}")
+        assert f"-{unused}-" in folder.name
+        cgroups._sweep.__wrapped__(folder.parent)
+        assert folder.exists()
+        said, _ = inside.communicate("\n", timeout=LIMIT_S)
+    assert said == "None\n"
+    assert not folder.exists()
+
+
+def test_what_a_dead_controller_of_ones_own_left_is_swept():
+    kept = made_cgroup()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = kept.folder.path.with_name(
+        kept.folder.path.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    )
+    left.mkdir()
+    with subprocess.Popen(["sleep", "600"]) as sleeper:
+        (left / "cgroup.procs").write_text(str(sleeper.pid), encoding="ascii")
+        cgroups._sweep.__wrapped__(left.parent)
+        assert sleeper.wait(LIMIT_S) == -signal.SIGKILL
+    assert not left.exists()
+    assert kept.folder.path.exists()
+    kept.close()

@@ -207,6 +207,25 @@ def test_cpu_time_is_of_the_tree_with_a_child_that_has_ended(cgroup_or_not, star
     assert 0.65 < worker_cpu_s(before, tree.cpu_s_by_pid()) < 3.0
 
 
+ENDS_UNWAITED = """
+import os, subprocess, sys
+for line in sys.stdin:
+    spin = "import time\\nwhile time.process_time() < 0.4: pass"
+    child = subprocess.Popen([sys.executable, "-I", "-c", spin], stdin=subprocess.DEVNULL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # as a thread that is about to wait
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process stays until it was waited for")
+def test_cpu_time_is_of_the_tree_with_a_child_that_nobody_has_waited_for(cgroup_or_not, start):
+    tree = start(ENDS_UNWAITED)
+    before = tree.cpu_s_by_pid()
+    tree.write(b"\n", time.monotonic() + LIMIT_S)
+    assert line_of(tree.stdout) == "done"
+    assert 0.35 < worker_cpu_s(before, tree.cpu_s_by_pid()) < 3.0
+
+
 def test_cpu_time_of_a_tree_that_has_ended_is_unknown_or_whole(cgroup_or_not, start):
     tree = start(SPIN)
     assert tree.wait(LIMIT_S) == 0

@@ -26,9 +26,9 @@ def read_rows(results):
         return list(csv.DictReader(file))
 
 
-def start(environment, *arguments):
+def start(environment, *arguments, program=("-m", "orchestrator")):
     return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", "orchestrate", *map(str, arguments), *FIRST_TRIES],
+        [sys.executable, *program, "orchestrate", *map(str, arguments), *FIRST_TRIES],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -55,13 +55,12 @@ def wait_for(condition, seconds=30):
 
 
 def worker_of(controller):
-    def find():
-        for child in psutil.Process(controller.pid).children():
-            if "host.py" in " ".join(child.cmdline()):
-                return child
-        return None
+    return wait_for(lambda: children_of(controller, "host.py"))[0]
 
-    return wait_for(find)
+
+def children_of(controller, name):
+    children = psutil.Process(controller.pid).children()
+    return [child for child in children if name in " ".join(child.cmdline())]
 
 
 def outcomes(results):
@@ -176,14 +175,27 @@ def test_a_run_folder_in_use_names_its_holder(environment, asrbench, puppet_env,
     assert f"process {controller.pid}" in done.err
 
 
+NO_CGROUP = """
+import sys
+from orchestrator.platforms import cgroups
+cgroups.make_cgroup = lambda *arguments: None
+sys.argv[0] = "asrbench"
+from orchestrator.cli import main
+main()
+"""
+WORLDS = {"cgroup": ["-m", "orchestrator"], "no cgroup": ["-c", NO_CGROUP]}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux marks its process trees")
+@pytest.mark.parametrize("world", WORLDS)
 def test_a_killed_controllers_grandchildren_end_with_the_next_run(
-    environment, asrbench, puppet_env, clips, tmp_path
+    environment, puppet_env, clips, tmp_path, world
 ):
+    """If its guardian was killed before it."""
     results = tmp_path / "r"
     controller = start(
         environment, "--models", "puppet", "--stacks", STACKS, "--results", results,
-        "--snippets", clips("nurse", seconds=0.1), "--timeout", "1",
+        "--snippets", clips("nurse", seconds=0.1), "--timeout", "600", program=WORLDS[world],
     )  # fmt: skip
 
     def child():
@@ -191,9 +203,19 @@ def test_a_killed_controllers_grandchildren_end_with_the_next_run(
         return logs and re.search(r"child (\d+)\n", logs[0].read_text(encoding="utf-8"))
 
     pid = int(wait_for(child)[1])
+    worker = worker_of(controller)
+    (guardian,) = children_of(controller, "guardian.py")
+    guardian.kill()
+    wait_for(lambda: not runs(guardian.pid))
     controller.kill()
     controller.communicate(timeout=10)
-    asrbench("orchestrate", "--resume", "latest", "--results", results)
+    wait_for(lambda: not runs(worker.pid))
+    assert runs(pid)
+    again = start(
+        environment, "--resume", "latest", "--results", results, "--timeout", "1",
+        program=WORLDS[world],
+    )  # fmt: skip
+    again.communicate(timeout=60)
     wait_for(lambda: not runs(pid), seconds=5)
 
 

@@ -141,7 +141,8 @@ def test_every_module_is_reached_from_an_entry_point():
     }
     commands = {f"orchestrator.cli.{command}" for command in cli.COMMANDS}
     assert commands <= set(FILES)
-    waiting = [*worker_modules, *commands, "orchestrator.__main__", "workers.host"]
+    programs = {"orchestrator.__main__", "workers.host", "workers.seclusion"}
+    waiting = [*worker_modules, *commands, *programs]
     reached = set()
     while waiting:
         name = waiting.pop()

@@ -171,7 +171,7 @@ def test_a_write_to_a_dead_child_is_an_os_error(start):
 def test_twenty_trees_leave_no_file_descriptor_thread_or_cgroup(cgroup_or_not, start, tmp_path):
     def held():
         places = [folder for _, folder in cgroups._candidates(Path("/proc/self"))]
-        left = [made for place in places for made in place.glob(f"asrbench-{os.getpid()}-*")]
+        left = [made for place in places for made in place.glob(f"asrbench-*-{os.getpid()}-*")]
         return len(os.listdir("/proc/self/fd")), threading.active_count(), left  # noqa: PTH208
 
     start("").close()

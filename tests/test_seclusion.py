@@ -126,27 +126,30 @@ def ordinary():
 
 
 # A parent that measures and kills as the controller does, and a child as the host is.
+CHILD = """
+import ctypes, os, sys, time
+writing, ids, network = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+if network != "none":
+    os.write(writing, network.encode())
+    os._exit(1)
+libc = ctypes.CDLL(None)
+libc.prctl(1, 9)
+death = ctypes.c_int()
+libc.prctl(2, ctypes.byref(death))  # PR_GET_PDEATHSIG
+assert repr((os.getresuid(), os.getresgid())) == ids
+file = open("/tmp/asrbench-secluded-%d" % os.getpid(), "w")  # its ids are mapped
+os.unlink(file.name)
+os.write(writing, b"ready %d" % death.value)
+time.sleep(600)
+"""
 PARENT = """
 import json, pathlib, signal
 reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
-    ids = os.getresuid(), os.getresgid()
-    try:
-        seclude()
-    except OSError as error:
-        os.write(writing, str(error).encode())
-        os._exit(1)
-    libc = ctypes.CDLL(None)
-    libc.prctl(1, 9)
-    death = ctypes.c_int()
-    libc.prctl(2, ctypes.byref(death))  # PR_GET_PDEATHSIG
-    assert (os.getresuid(), os.getresgid()) == ids
-    file = open("/tmp/asrbench-secluded-%d" % os.getpid(), "w")  # its ids are mapped
-    os.unlink(file.name)
-    os.write(writing, b"ready %d" % death.value)
-    import time
-    time.sleep(600)
+    os.set_inheritable(writing, True)
+    ids = repr((os.getresuid(), os.getresgid()))
+    main([sys.executable, "-I", "-c", sys.argv[1], str(writing), ids, "none"])
 said = os.read(reading, 1000).decode()
 if not said.startswith("ready"):
     print(said)
@@ -170,7 +173,7 @@ print(json.dumps(found))
 
 @linux
 def test_an_ordinary_users_worker_can_be_measured_and_killed(ordinary):
-    found = ordinary(PARENT)
+    found = ordinary(PARENT, CHILD)
     assert (found.pop("death_signal"), found.pop("killed_by")) == (9, 9)
     assert set(found.values()) == {True}, found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -66,7 +65,9 @@ def channel(tmp_path):
 
     def go(script):
         command = [sys.executable, "-c", PRELUDE + script]
-        opened.append(Channel(command, worker_environment(), tmp_path, tmp_path / "log.txt"))
+        opened.append(
+            Channel(command, worker_environment(tmp_path), tmp_path, tmp_path / "log.txt")
+        )
         return opened[-1]
 
     yield go
@@ -319,7 +320,7 @@ def test_a_log_that_cannot_be_opened_leaves_no_process_behind(tmp_path):
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     log = tmp_path / "no such folder" / "log.txt"
     with pytest.raises(OSError, match="no such folder"):
-        Channel(command, worker_environment(), tmp_path, log)
+        Channel(command, worker_environment(tmp_path), tmp_path, log)
     left = set(psutil.Process().children()) - children
     leaked = set(threading.enumerate()) - threads
     for thread in leaked:  # the sampler's knows the tree
@@ -428,7 +429,7 @@ DROPPED = (
 ).split()
 
 
-def test_a_worker_gets_what_it_is_tuned_with_and_no_paths_or_tokens(monkeypatch):
+def test_a_worker_gets_what_it_is_tuned_with_and_no_paths_or_tokens(monkeypatch, tmp_path):
     for name in DROPPED:
         monkeypatch.setenv(name, "leak")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -436,8 +437,8 @@ def test_a_worker_gets_what_it_is_tuned_with_and_no_paths_or_tokens(monkeypatch)
     code = "import os; print('\\n'.join(f'{k}={v}' for k, v in os.environ.items()))"
     done = subprocess.run(
         [sys.executable, "-I", "-c", code],
-        env=worker_environment(),
-        cwd=tempfile.gettempdir(),
+        env=worker_environment(tmp_path),
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,

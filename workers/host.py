@@ -1,6 +1,6 @@
 """The process around a worker. Started by path: python -I host.py PARENT_PID NETWORK
 
-NETWORK is "none" if the host shall and can give its network up, else what it says of it.
+NETWORK is what it says of its network: "none" if there is none, see seclusion.py.
 It claims the pipes, says hello, then answers requests one at a time until stdin closes:
 
     Import      import the worker module, check its functions against its options  → Imported
@@ -220,15 +220,10 @@ if __name__ == "__main__":
     mount_package("workers", os.path.join(_ROOT, "workers"))
     from workers import lifeline
 
-    _NETWORK = sys.argv[2]
-    if sys.platform == "linux" and _NETWORK == "none":
-        from workers import seclusion
-
-        seclusion.seclude()  # while there is one thread; and it might take a death signal back
     lifeline.die_with(int(sys.argv[1]))
     from schemas import framing, messages
     from workers.contract import check_functions, checked_text, failure_of
 
     # closed on every way out: Python 3.9 crashes if it has to do that itself at its very end
     with open(_REQUESTS_FD, "rb", buffering=0) as _in, open(_REPLIES_FD, "wb", buffering=0) as _out:
-        serve(_in, _out, _NETWORK)
+        serve(_in, _out, sys.argv[2])

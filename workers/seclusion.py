@@ -4,7 +4,15 @@ A network namespace of its own holds a loopback device and nothing else: what ph
 once, and a library that talks to itself on localhost goes on working. This is a fence against
 surprises, not against malice: as root, a process can climb back.
 
-Run as a program, it tries this out in a process that can be thrown away: exit status 0, or a line
+Run as a program, it leaves the network and then becomes the command that it is given:
+
+    python -I -S -B seclusion.py [PROGRAM ARGUMENT… NETWORK]
+
+It comes before the host, because packages of an env run code of theirs when Python starts (.pth
+files), and may start threads; -S keeps them away from here. NETWORK, the last argument, becomes
+"open: " and why, if the network cannot be left.
+
+Without a command it tries this out in a process that can be thrown away: exit status 0, or a line
 that says why not. That has to be known before, because on some systems only the second half is
 refused, and a process in a user namespace without its ids can create no files.
 """
@@ -26,8 +34,14 @@ AF_INET, SOCK_DGRAM = 2, 2
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # linux/sockios.h, linux/if.h
 
 
+class StrandedError(OSError):
+    """The network is left, but not all is as it must be: this process can do no work."""
+
+
 def seclude() -> None:
-    """Leave the network. Needs a process with one thread. Raises OSError, perhaps half-way.
+    """Leave the network. Needs a process with one thread.
+
+    Raises OSError if nothing has changed, StrandedError if there is no way back.
 
     Whoever may administer the system needs nothing else. Others need a user namespace around it,
     in which they keep their own ids. The kernel goes by the ids outside, so supplementary groups
@@ -39,15 +53,17 @@ def seclude() -> None:
         _refuse_before_nvidia_is_ready()
         uid, gid = os.geteuid(), os.getegid()
         if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET):
-            raise _error(ctypes.get_errno(), "unshare")
+            raise _error(OSError, ctypes.get_errno(), "unshare")
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{uid} {uid} 1")
         _write("/proc/self/gid_map", f"{gid} {gid} 1")
     handle = libc.socket(AF_INET, SOCK_DGRAM, 0)
     if handle < 0:
-        raise _error(ctypes.get_errno(), "socket")
+        raise _error(StrandedError, ctypes.get_errno(), "socket")
     try:
         fcntl.ioctl(handle, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
+    except OSError as error:
+        raise _error(StrandedError, error.errno, "the loopback device") from None
     finally:
         os.close(handle)
 
@@ -58,7 +74,7 @@ def _refuse_before_nvidia_is_ready() -> None:
     Source: nvidia-modprobe(1).
     """
     if os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/nvidia-uvm"):
-        raise _error(errno.ENODEV, "/dev/nvidia-uvm; nvidia-modprobe -u -c=0 makes it")
+        raise _error(OSError, errno.ENODEV, "/dev/nvidia-uvm; nvidia-modprobe -u -c=0 makes it")
 
 
 def _write(file: str, text: str) -> None:
@@ -69,15 +85,24 @@ def _write(file: str, text: str) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        raise _error(error.errno, file) from None
+        raise _error(StrandedError, error.errno, file) from None
 
 
-def _error(number: int | None, what: str) -> OSError:
-    return OSError(number, f"{what}: {os.strerror(number or 0)}")
+def _error(kind: type[OSError], number: int | None, what: str) -> OSError:
+    return kind(number, f"{what}: {os.strerror(number or 0)}")
 
 
-if __name__ == "__main__":
+def main(command: list[str]) -> None:
+    """See above."""
     try:
         seclude()
     except OSError as error:
-        sys.exit(error.strerror)  # on stderr
+        if not command or isinstance(error, StrandedError):
+            sys.exit(error.strerror)  # on stderr
+        command = [*command[:-1], f"open: {error.strerror}"]
+    if command:
+        os.execv(command[0], command)  # noqa: S606 the controller's words, and no shell
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -4,6 +4,7 @@ spawn(command, environment, folder, memory_limit_bytes) → ProcessTree
 point_latest(link, target)            results/latest → the newest run
 quoted(words)                         a command as a person can paste it
 kernel_lines(pids, since)             what the system's log says of these processes
+leave_to_guardian(folder)             deleted should this process be killed, where that can be
 look_at_machine()                     counters of the whole machine → MachineState
 memory_counter()                      what counts a worker's tree here, for this user
 worker_network(python)                "none" if its workers can do without; else "open",
@@ -29,6 +30,7 @@ if sys.platform == "win32":
         cpu_name,
         gpus,
         kernel_lines,
+        leave_to_guardian,
         look_at_machine,
         memory_counter,
         point_latest,
@@ -44,6 +46,7 @@ elif sys.platform == "darwin":
         cpu_name,
         gpus,
         kernel_lines,
+        leave_to_guardian,
         look_at_machine,
         memory_counter,
         point_latest,
@@ -58,6 +61,7 @@ else:
         cpu_name,
         gpus,
         kernel_lines,
+        leave_to_guardian,
         look_at_machine,
         memory_counter,
         point_latest,
@@ -80,6 +84,7 @@ __all__ = [
     "devices",
     "gpus",
     "kernel_lines",
+    "leave_to_guardian",
     "look_at_machine",
     "memory_counter",
     "point_latest",

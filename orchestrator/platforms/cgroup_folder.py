@@ -6,6 +6,7 @@ import sys
 
 assert sys.platform != "win32"
 
+import contextlib
 import os
 import signal
 import time
@@ -39,6 +40,13 @@ class CgroupFolder:
         except (OSError, ValueError):
             return {}
 
+    def number(self, name: str) -> int | None:
+        """A file that is one number; None if it cannot be read: somebody may have removed all."""
+        try:
+            return int(self.read(name))
+        except (OSError, ValueError):
+            return None
+
     def pids(self) -> list[int]:
         """Every process in it, also those that left their session or lost their parent."""
         try:
@@ -50,7 +58,8 @@ class CgroupFolder:
     def kill(self) -> None:
         """SIGKILL to every process in it, again while they fork."""
         if (self.path / "cgroup.kill").exists():  # v2 from Linux 5.14
-            self.write("cgroup.kill", "1")
+            with contextlib.suppress(OSError):  # somebody removed it
+                self.write("cgroup.kill", "1")
         limit = time.monotonic() + EMPTYING_S
         while (pids := self.pids()) and time.monotonic() < limit:
             for pid in pids:

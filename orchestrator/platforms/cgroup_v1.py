@@ -32,18 +32,22 @@ class CgroupV1:
         with contextlib.suppress(OSError):  # the kernel may not account for swap
             self.folder.write("memory.memsw.limit_in_bytes", str(limit_bytes))
 
-    def peak_bytes(self) -> int:
+    def peak_bytes(self) -> int | None:
         """Since the cgroup was made."""
-        return max(self._before, self.window_peak_bytes())
+        window = self.window_peak_bytes()
+        return None if window is None else max(self._before, window)
 
-    def window_peak_bytes(self) -> int:
+    def window_peak_bytes(self) -> int | None:
         """Since the last begin_window()."""
-        return int(self.folder.read("memory.max_usage_in_bytes"))
+        return self.folder.number("memory.max_usage_in_bytes")
 
     def begin_window(self) -> bool:
         """Count anew; False where the kernel cannot."""
-        self._before = self.peak_bytes()
-        self.folder.write("memory.max_usage_in_bytes", "0")
+        self._before = self.peak_bytes() or self._before
+        try:
+            self.folder.write("memory.max_usage_in_bytes", "0")
+        except OSError:
+            return False
         return True
 
     def oom_kills(self) -> int:
@@ -53,7 +57,7 @@ class CgroupV1:
     def was_at_limit(self) -> bool:
         """Whether an allocation met the limit: then the peak is what fitted, not what was asked."""
         # memory.failcnt stays at 0 where the limit with swap is the same, and is met first
-        return self._limit_bytes is not None and self.peak_bytes() >= self._limit_bytes
+        return self._limit_bytes is not None and (self.peak_bytes() or 0) >= self._limit_bytes
 
     def cpu_s(self) -> float | None:
         """Not known: CPU time is counted by another hierarchy."""

@@ -17,7 +17,7 @@ METHOD = "cgroup-v2"
 
 
 class CgroupV2:
-    """A memory cgroup with its counters."""
+    """A memory cgroup with its counters: None, or nothing, once somebody has removed it."""
 
     method = METHOD
 
@@ -32,15 +32,18 @@ class CgroupV2:
             with contextlib.suppress(OSError):  # no swap accounting; Linux before 4.19
                 self.folder.write(name, value)
 
-    def peak_bytes(self) -> int:
+    def peak_bytes(self) -> int | None:
         """Since the cgroup was made."""
-        return int(self.folder.read("memory.peak"))
+        return self.folder.number("memory.peak")
 
     def window_peak_bytes(self) -> int | None:
         """Since the last begin_window(); None before Linux 6.12, which cannot count anew."""
         if self._window is None:
             return None
-        return int(os.pread(self._window, 32, 0))
+        try:
+            return int(os.pread(self._window, 32, 0))
+        except (OSError, ValueError):
+            return None
 
     def begin_window(self) -> bool:
         """Count anew; False where the kernel cannot."""

@@ -20,6 +20,7 @@ from orchestrator.platforms.cgroup_folder import CgroupFolder
 from orchestrator.platforms.cgroup_v1 import CgroupV1
 from orchestrator.platforms.cgroup_v2 import CgroupV2
 from orchestrator.platforms.own_cgroup import LEAF, ask_for_scope, is_delegated, share_out_memory
+from orchestrator.platforms.procfs import PID_NAMESPACE
 
 MemoryCgroup = CgroupV1 | CgroupV2
 
@@ -33,20 +34,21 @@ def make_cgroup(
     """A fresh memory cgroup for one worker, or None where this user cannot make one."""
     for version, folder in _candidates(proc) or _delegated(proc):
         _sweep(folder)
-        made = folder / f"asrbench-{os.getpid()}-{next(_numbers)}"
+        made = folder / f"asrbench-{PID_NAMESPACE}-{os.getpid()}-{next(_numbers)}"
         try:
             made.mkdir()
         except OSError:
             continue
         try:
             cgroup = _KINDS[version](made)
-            cgroup.peak_bytes()  # absent before Linux 5.19, or without the controller
             if limit_bytes is not None:
                 cgroup.limit(limit_bytes)
         except (OSError, ValueError):
             made.rmdir()
             continue
-        return cgroup
+        if cgroup.peak_bytes() is not None:
+            return cgroup
+        made.rmdir()  # it counts nothing: Linux before 5.19, or without the controller
     return None
 
 
@@ -94,9 +96,9 @@ def own_folders(controller: str, proc: Path = Path("/proc/self")) -> list[tuple[
 
 @functools.cache  # once: what cannot be killed would be waited for each time
 def _sweep(folder: Path) -> None:
-    """End and remove what a killed controller left."""
-    for left in folder.glob("asrbench-*"):
-        owner = left.name.split("-")[1]
+    """End and remove what a killed controller left that could be seen from here."""
+    for left in folder.glob(f"asrbench-{PID_NAMESPACE}-*"):
+        owner = left.name.split("-")[2]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             abandoned = CgroupFolder(left)
             abandoned.kill()

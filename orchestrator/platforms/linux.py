@@ -30,6 +30,7 @@ __all__ = [
     "cpu_name",
     "gpus",
     "kernel_lines",
+    "leave_to_guardian",
     "look_at_machine",
     "memory_counter",
     "point_latest",
@@ -42,9 +43,6 @@ STOP_WAIT_S = 1.0
 STOP_LOOK_S = 0.0002
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
 
-_PID_NAMESPACE = Path("/proc/self/ns/pid")
-# process ids mean nothing in another container
-_NAMESPACE = f"{_PID_NAMESPACE.readlink().name if _PID_NAMESPACE.exists() else 'pid'}-"
 _GPU_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
 
 
@@ -59,7 +57,9 @@ class LinuxProcessTree(Pipes):
         memory_limit_bytes: int | None = None,
     ) -> None:
         self._cgroup = cgroups.make_cgroup(memory_limit_bytes)
-        _guard(self._cgroup)
+        _guardian(os.getpid())
+        if self._cgroup:
+            _tell_guardian("cgroup", self._cgroup.folder.path)
         _kill_abandoned()
         self._left: str | None = None
         self._mark = f"{_owner()}{uuid.uuid4().hex}"
@@ -69,6 +69,7 @@ class LinuxProcessTree(Pipes):
             if self._cgroup:
                 self._cgroup.close()
             raise
+        self._started = guardian.started(self.pid)
         with contextlib.suppress(OSError):  # the system's default serves too
             fcntl.fcntl(self._stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         faults = None
@@ -112,7 +113,9 @@ class LinuxProcessTree(Pipes):
         used_s = self._cgroup.cpu_s() if self._cgroup else None
         if used_s is not None:
             return {self.pid: used_s}
-        found = procfs.cpu_s_by_pid(self.pids())
+        # a cgroup lists nobody who has ended, also while nobody has waited for him yet
+        members = self._cgroup.folder.pids() if self._cgroup else []
+        found = procfs.cpu_s_by_pid(list({*members, *procfs.tree_pids(self.pid)}))
         return found if self.pid in found else {}
 
     def kill(self) -> str | None:
@@ -120,10 +123,15 @@ class LinuxProcessTree(Pipes):
         if self._cgroup:
             self._cgroup.folder.kill()
         self.kill_group()
-        guardian.kill_marked(lambda mark: mark == self._mark)
+        unseen = guardian.kill_marked(lambda mark: mark == self._mark, self._started)
         if self.wait(KILL_WAIT_S) is None:
             state = procfs.state(self.pid)
             self._left = f"process {self.pid} is in state {state} and cannot be killed"
+        elif alive := [pid for pid in sorted(unseen) if procfs.state(pid) not in (None, "Z")]:
+            self._left = (
+                f"process {', '.join(map(str, alive))} hangs: its environment cannot be read, so "
+                "it may be one that this worker started, and was not killed"
+            )
         return self._left
 
     def close(self) -> str | None:
@@ -165,7 +173,7 @@ def _move(cgroup: cgroups.MemoryCgroup, pid: int) -> None:
 
 
 def _owner() -> str:
-    return f"{_NAMESPACE}{os.getpid()}-"
+    return f"{procfs.PID_NAMESPACE}-{os.getpid()}-"
 
 
 @functools.cache  # once: it reads every process's environment
@@ -173,20 +181,27 @@ def _kill_abandoned() -> None:
     """End what an earlier controller left whose guardian was killed as well."""
 
     def ownerless(mark: str) -> bool:
-        owner = mark.removeprefix(_NAMESPACE).split("-")[0]
+        namespace, owner, *_ = [*mark.split("-"), ""]
         return (
-            mark.startswith(_NAMESPACE) and owner.isdigit() and not Path(f"/proc/{owner}").exists()
+            namespace == procfs.PID_NAMESPACE
+            and owner.isdigit()
+            and not Path(f"/proc/{owner}").exists()
         )
 
     guardian.kill_marked(ownerless)
 
 
-def _guard(cgroup: cgroups.MemoryCgroup | None) -> None:
-    """Have a guardian, and let it know of this cgroup."""
+def leave_to_guardian(folder: Path) -> None:
+    """Have it deleted, with all that is in it, should this process be killed."""
+    _tell_guardian("folder", folder)
+
+
+def _tell_guardian(kind: str, folder: Path) -> None:
     pipe, _ = _guardian(os.getpid())
-    if cgroup:
+    path = os.fsencode(folder)
+    if b"\n" not in path:  # half of it would be another folder's name
         with contextlib.suppress(OSError):  # somebody killed it: the next run cleans up instead
-            pipe.write(f"{cgroup.folder.path}\n".encode())
+            pipe.write(kind.encode() + b" " + path + b"\n")
 
 
 @functools.cache

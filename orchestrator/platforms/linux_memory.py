@@ -112,7 +112,8 @@ class LinuxMemory:
 
     def pids(self) -> list[int]:
         """Of the tree, as far as they are known."""
-        return self._cgroup.folder.pids() if self._cgroup else procfs.tree_pids(self._pid)
+        members = self._cgroup.folder.pids() if self._cgroup else []
+        return members or procfs.tree_pids(self._pid)  # somebody may have moved them out of it
 
     def _oom_kills(self) -> int:
         return self._cgroup.oom_kills() if self._cgroup else 0

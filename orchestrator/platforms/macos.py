@@ -25,6 +25,7 @@ __all__ = [
     "cpu_name",
     "gpus",
     "kernel_lines",
+    "leave_to_guardian",
     "look_at_machine",
     "memory_counter",
     "point_latest",
@@ -141,6 +142,10 @@ def spawn(
 def kernel_lines(pids: Collection[int], since: float) -> list[str]:
     """Not read on this system."""
     return []
+
+
+def leave_to_guardian(folder: Path) -> None:
+    """There is none here: a killed controller's folder stays where the system cleans up."""
 
 
 def worker_network(python: Path) -> str:

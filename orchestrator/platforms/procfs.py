@@ -18,17 +18,25 @@ _ROLLUP = re.compile(rb"^(Pss|Private_\w+|Shared_\w+):\s*(\d+) kB", re.MULTILINE
 _FORKED_NO_EXEC = 0x40  # PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 _FIELDS = re.compile(rb"^(VmHWM|RssAnon|RssFile|RssShmem):\s*(\d+) kB", re.MULTILINE)
 
+_OWN_PID_NAMESPACE = Path("/proc/self/ns/pid")
+# its inode, by which its name goes: process ids mean nothing in another container
+PID_NAMESPACE = (
+    "".join(filter(str.isdigit, _OWN_PID_NAMESPACE.readlink().name))
+    if _OWN_PID_NAMESPACE.exists()
+    else "0"
+)
+
 
 def tree_pids(root: int, proc: Path = Path("/proc")) -> list[int]:
-    """The process and its living descendants, parents first. Empty if it is gone."""
+    """The process and its descendants, zombies too, parents first. Empty if it is gone."""
     found, waiting = [], [root]
     while waiting:
         pid = waiting.pop()
         try:
             children = [
                 int(child)
-                for thread in (proc / str(pid) / "task").iterdir()
-                for child in (thread / "children").read_bytes().split()
+                for thread in os.listdir(f"{proc}/{pid}/task")  # noqa: PTH208 see small_files
+                for child in read_small(f"{proc}/{pid}/task/{thread}/children").split()
             ]
         except OSError:  # ended while we looked
             continue

@@ -22,6 +22,7 @@ __all__ = [
     "cpu_name",
     "gpus",
     "kernel_lines",
+    "leave_to_guardian",
     "look_at_machine",
     "memory_counter",
     "point_latest",
@@ -104,6 +105,10 @@ def kernel_lines(pids: Collection[int], since: float) -> list[str]:
             continue
         lines += windows_events.lines(done.stdout, pids)
     return lines[-windows_events.MAX_LINES :]
+
+
+def leave_to_guardian(folder: Path) -> None:
+    """There is none here: a killed controller's folder stays where the system cleans up."""
 
 
 def worker_network(python: Path) -> str:

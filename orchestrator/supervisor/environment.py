@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 _KEPT = frozenset(
     # what programs need to run at all
-    "PATH HOME USER LOGNAME LANG LC_ALL LC_CTYPE TZ TMPDIR TEMP TMP "
+    "PATH HOME USER LOGNAME LANG LC_ALL LC_CTYPE TZ "
     "SYSTEMROOT SYSTEMDRIVE WINDIR COMSPEC PATHEXT USERPROFILE APPDATA LOCALAPPDATA PROGRAMDATA "
     "PROGRAMFILES PROGRAMFILES(X86) PROGRAMW6432 NUMBER_OF_PROCESSORS PROCESSOR_ARCHITECTURE "
     # where checkpoints and caches are
@@ -27,8 +28,11 @@ _JOINED_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "APIKEY", "CREDENTIA
 _URL_WITH_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 
 
-def worker_environment() -> dict[str, str]:
-    """The kept variables, with every hub client offline: checkpoints are on disk before."""
+def worker_environment(scratch: Path) -> dict[str, str]:
+    """The kept variables, with every hub client offline: checkpoints are on disk before.
+
+    scratch: where temporary files go.
+    """
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -36,6 +40,7 @@ def worker_environment() -> dict[str, str]:
         and not _may_be_secret(name.upper(), value)
     }
     return environment | {
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch)),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from orchestrator.supervisor.environment import worker_environment
 from orchestrator.supervisor.exchange import checked, expect
 from orchestrator.supervisor.handover import hand_over
 from orchestrator.supervisor.isolation import Expected, judge
+from orchestrator.supervisor.scratch import make_scratch, remove_scratch
 from schemas import messages
 from schemas.records import Crash, Isolation, LoadTimes, MemoryPeak, Phase
 
@@ -38,6 +39,16 @@ class WorkerSpec:
     device: str
     memory_limit_bytes: int | None = None
     remote_code: bool = False  # the stack says that the checkpoint's own code is run
+
+
+def host_command(python: Path, network: str) -> list[str]:
+    """A worker's command line. network: see platforms.worker_network()."""
+    # -u: what it printed last is in the log, however it ends
+    command = [str(python), "-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler"]
+    command += [str(paths.HOST), str(os.getpid()), network]
+    if network == "none":  # left before anything of the env runs
+        return [str(python), "-I", "-S", "-B", str(paths.SECLUSION), *command]
+    return command
 
 
 @dataclass(frozen=True)
@@ -63,17 +74,10 @@ class Worker:
         self.packages: dict[str, str] = {}  # the env's top-level modules in use → file
         self._spec = spec
         self._started_at, self._started = time.perf_counter(), time.monotonic()
-        # -u: what it printed last is in the log, however it ends
-        command = [str(spec.python), "-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler"]
-        command += [str(paths.HOST), str(os.getpid()), self.network]
+        self._log = log
         try:
-            self._channel = Channel(
-                command,
-                worker_environment(),
-                Path(tempfile.gettempdir()),
-                log,
-                spec.memory_limit_bytes,
-            )
+            self._scratch = make_scratch()
+            self._channel = self._open_channel()
         except OSError as error:
             raise WorkerFault(
                 "crashed", f"cannot start {spec.python} with its log in {log}: {error.strerror}"
@@ -218,8 +222,28 @@ class Worker:
         return self._channel.end(STOP_S)
 
     def close(self) -> str | None:
-        """Kill it and everything that it started. Says which process cannot be killed."""
-        return self._channel.close()
+        """Kill it and everything that it started. Says which process cannot be killed.
+
+        Its temporary files go too.
+        """
+        left = self._channel.close()
+        if not remove_scratch(self._scratch):
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
+                log.write(f"[asrbench could not delete all of {self._scratch}]\n")
+        return left
+
+    def _open_channel(self) -> Channel:
+        try:
+            return Channel(
+                host_command(self._spec.python, self.network),
+                worker_environment(self._scratch),
+                self._scratch,
+                self._log,
+                self._spec.memory_limit_bytes,
+            )
+        except BaseException:
+            remove_scratch(self._scratch)
+            raise
 
     def _hello(self, deadline: float) -> tuple[messages.Hello, float]:
         received = expect(self._channel, messages.Hello, deadline)

@@ -75,6 +75,7 @@ EVERY = ASKED + " idle shutdown"
 
 # it ends
 _ends("crashed", "SIGSEGV", "segfault", EVERY)
+_ends("crashed", "SIGSEGV", "litter", EVERY)
 _ends("crashed", "SIGABRT", "abort", EVERY)
 _ends("crashed", "SIGKILL", "killed", EVERY)
 _ends("crashed", "exited with status 0", "exit_0", ASKED + " idle")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Ended:
             "cgroups": [
                 folder
                 for folder, _, _ in os.walk("/sys/fs/cgroup")
-                if Path(folder).name.startswith(f"asrbench-{self.pid}-")
+                if fnmatch(Path(folder).name, f"asrbench-*-{self.pid}-*")
             ],
             "temporary files": [file.name for file in (self.folder / "tmp").iterdir()],
             "half-written files": [str(file) for file in self.run.rglob(".*.[0-9]*")],

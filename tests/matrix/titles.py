@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TITLES = {
     "segfault": "segmentation fault, in C",
+    "litter": "segmentation fault; temporary files left",
     "abort": "abort()",
     "killed": "SIGKILL from outside",
     "exit_0": "os._exit(0)",

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def say(pid):
 @fault
 def segfault(scene):
     ctypes.string_at(0)
+
+
+@fault
+def litter(scene):
+    """Dies with temporary files, and files in its working folder, that are to be deleted later."""
+    for folder in (tempfile.mkdtemp(), "."):
+        handle, _ = tempfile.mkstemp(dir=folder, suffix=".wav")
+        os.write(handle, bytes(1 << 20))
+    Path(folder, "closed").mkdir(mode=0)
+    segfault(scene)
 
 
 @fault
