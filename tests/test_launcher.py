@@ -58,6 +58,8 @@ def launcher(tmp_path):
 
 @pytest.fixture(params=["this platform's tree", "Windows' tree"])
 def spawn(request, monkeypatch):
+    # as on Windows: leaving the network would start the launcher a second time
+    monkeypatch.setattr("orchestrator.supervisor.worker.worker_network", lambda python: "open")
     if request.param == "Windows' tree":
         monkeypatch.setattr("orchestrator.supervisor.channel.spawn", windows_stand_in.spawn)
         return windows_stand_in.spawn
