@@ -24,7 +24,7 @@ from dataclasses import replace
 from orchestrator.platforms import procfs
 from orchestrator.platforms.cgroups import MemoryCgroup
 from orchestrator.platforms.kernel_log import kernel_lines
-from orchestrator.platforms.sampling import Peaks, Sample, Sampler
+from orchestrator.platforms.sampling import FRESH_S, Peaks, Sample, Sampler
 from schemas.records import Bound, MemoryPeak, peak_of_both
 
 # the kernel counts exactly with a cgroup, and sampling only splits that number: seldom is enough
@@ -56,6 +56,8 @@ class LinuxMemory:
         self._uncounted_faults = faults_before
         self._over: int | None = None  # what the tree held when we ended it
         self._ended: MemoryPeak | None = None  # the highest of the windows that ended
+        self._window: MemoryPeak | None = None  # as it was just now
+        self._window_at: float | None = None
         self._next_pss = 0.0
         self._since = time.monotonic()
         self._kills_before = 0  # this window began; a worker may outlive its child
@@ -72,6 +74,12 @@ class LinuxMemory:
 
     def window(self) -> MemoryPeak | None:
         """Since the last begin_window()."""
+        if self._window_at is None or time.monotonic() - self._window_at >= FRESH_S:
+            self._window = self._window_now()
+            self._window_at = time.monotonic()
+        return self._window
+
+    def _window_now(self) -> MemoryPeak | None:
         counted = self._cgroup.window_peak_bytes() if self._cgroup and self._windows else None
         killed = self._oom_kills() > self._kills_before
         return self._peak(self._sampler.window_peaks(), counted, killed)
@@ -89,6 +97,7 @@ class LinuxMemory:
                 self._windows = self._cgroup.begin_window()
 
         self._sampler.begin_window(reset)
+        self._window_at = None
 
     def curve(self) -> list[tuple[float, int]]:
         """See Sampler."""

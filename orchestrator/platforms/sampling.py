@@ -108,7 +108,7 @@ class Sampler:
 
     def begin_window(self, reset: Callable[[], None] = lambda: None) -> None:
         """Count anew from here on. reset() is called between the last look and the next one."""
-        self._take()
+        self._take_fresh()
         with self._lock:
             reset()
             self._window = Peaks()
