@@ -64,6 +64,7 @@ def environment(home):
         text=True,
         check=True,
     ).stdout.strip()
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # else each command compiles a hundred modules anew
     kept.setdefault("UV_CACHE_DIR", str(Path(cache) / "uv"))
     kept.setdefault("UV_PYTHON_DOWNLOADS", "never")
     return kept | {"ASRBENCH_HOME": str(home), "PYTHONUTF8": "1", "COLUMNS": "200"}

@@ -55,7 +55,11 @@ def transcribe(model, audio):
 # the accelerator is only a name here: what freezes is a process
 WRAPPER = """
 import sys
+from orchestrator.platforms import cgroup_folder, linux
 from orchestrator.run import preparation, turn
+from orchestrator.supervisor import channel, worker
+worker.STOP_S = linux.KILL_WAIT_S = 1.0  # of 10 and 5 s: it never ends
+cgroup_folder.EMPTYING_S = channel.THREADS_END_S = channel.STACK_S = 0.3
 for module in (preparation, turn):
     module.choose_accelerator = lambda stack: "cpu" if stack.name == "speaks" else "cuda"
 from orchestrator.cli import main
@@ -81,7 +85,9 @@ def ice():
     folder.rmdir()
 
 
-def test_what_cannot_be_killed_is_named_and_left(ice, tmp_path):
+def test_what_cannot_be_killed_is_named_and_left(ice, tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.platforms.linux.KILL_WAIT_S", 1.0)  # it never ends
+    monkeypatch.setattr("orchestrator.platforms.cgroup_folder.EMPTYING_S", 0.3)
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     tree = platforms.spawn(command, dict(os.environ), tmp_path)
     (ice / "cgroup.procs").write_text(str(tree.pid))
