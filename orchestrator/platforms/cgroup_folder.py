@@ -10,9 +10,10 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.platforms.open_files import OpenFiles
 from orchestrator.platforms.small_files import read_small, write_small
 
 EMPTYING_S = 2.0
@@ -23,10 +24,11 @@ class CgroupFolder:
     """One cgroup that was made for one worker."""
 
     path: Path
+    _counters: OpenFiles = field(default_factory=OpenFiles)
 
     def read(self, name: str) -> str:
-        """One of its files."""
-        return read_small(f"{self.path}/{name}").decode("ascii")
+        """One of its counters."""
+        return self._counters.read(f"{self.path}/{name}").decode("ascii")
 
     def write(self, name: str, value: str) -> None:
         """Into one of its files."""
@@ -71,6 +73,7 @@ class CgroupFolder:
 
     def remove(self) -> None:
         """Delete it; a process in uninterruptible sleep may keep it from being deleted."""
+        self._counters.close()
         limit = time.monotonic() + EMPTYING_S
         while self.path.exists():
             try:
