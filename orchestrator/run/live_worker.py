@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from orchestrator.platforms import quoted
 from orchestrator.run.jobs import ModelJob
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.surroundings import Surroundings
+from orchestrator.run.surroundings import FRESH_S, Surroundings
 from orchestrator.run.tasks import Task
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import Model
@@ -41,6 +42,7 @@ class LiveWorker:
     ) -> None:
         self.tried = 0
         self._measured_before = 0
+        self._window_began = float("-inf")
         self._worker = worker
         self._surroundings = Surroundings(worker)
         self._times = times
@@ -59,7 +61,8 @@ class LiveWorker:
         attempt = self._empty(task)
         self._measured_before += not warm_up
         partials: list[str] = []
-        worker.begin_memory_window()
+        if time.monotonic() - self._window_began > FRESH_S:
+            worker.begin_memory_window()
         self._surroundings.begin()
 
         def on_partial(text: str) -> None:
@@ -81,6 +84,8 @@ class LiveWorker:
             said = (f"text before it ended: {partials[0]}",) if partials else ()
             return self._faulty(attempt, fault, said), fault.alive
         measured = self._measured()
+        worker.begin_memory_window()  # the next attempt's, if that follows at once: looks are dear
+        self._window_began = time.monotonic()
         notes = (*_notes(snippet, facts, self._job.model), *_clock_notes(result))
         if task.retry:
             notes += ("tried again alone, in a fresh worker: its time is without warm-up",)
