@@ -74,9 +74,9 @@ def environment(home):
 def asrbench(environment):
     """Run the command line as a person does; 100 s is far more than any test needs."""
 
-    def run(*arguments, cwd=None, env=None, timeout=100):
+    def run(*arguments, cwd=None, env=None, timeout=100, program=("-m", "orchestrator")):
         done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *map(str, arguments)],
+            [sys.executable, *program, *map(str, arguments)],
             cwd=cwd or ROOT,
             env=environment | (env or {}),
             capture_output=True,

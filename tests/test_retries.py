@@ -20,11 +20,11 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX way to die")
 def run(asrbench, puppet_env, tmp_path):
     """Run the puppet; returns what the command did, its rows by behaviour, its journal's lines."""
 
-    def go(folder, *arguments):
+    def go(folder, *arguments, **how):
         results = tmp_path / "results"
         done = asrbench(
             "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", folder,
-            "--results", results, "--timeout", "2", *arguments,
+            "--results", results, "--timeout", "2", *arguments, **how,
         )  # fmt: skip
         assert "Traceback" not in done.err, done.err
         latest = results / "latest"
@@ -159,6 +159,17 @@ def test_another_memory_limit_measures_anew(run, clips, asrbench, tmp_path):
     done = asrbench(*resume, "--memory-limit", "4GB")
     assert "puppet: 1 snippets to do" in done.out
     assert done.code == 0
+
+
+def test_an_attempts_memory_is_not_that_of_a_failed_one_before(run, clips):
+    """Also where one follows the other at once, which a quick failure does."""
+    at_once = "import sys; from orchestrator.run import live_worker; live_worker.FRESH_S = 100.0\n"
+    at_once += "from orchestrator.cli import main; sys.argv[0] = 'asrbench'; main()"
+    _, rows, lines = run(clips("say", "spend", "dict"), program=("-c", at_once))
+    assert rows["spend"]["Outcome"] == "failed"
+    (spent,), (after,) = tries(lines, "spend"), tries(lines, "dict")
+    assert spent["attempt_memory"]["peak_bytes"] > 200 << 20
+    assert after["attempt_memory"]["peak_bytes"] < 150 << 20
 
 
 @POSIX

@@ -63,6 +63,7 @@ class LiveWorker:
         partials: list[str] = []
         if time.monotonic() - self._window_began > FRESH_S:
             worker.begin_memory_window()
+        self._window_began = float("-inf")  # it serves one attempt, however that ends
         self._surroundings.begin()
 
         def on_partial(text: str) -> None:

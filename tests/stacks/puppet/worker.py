@@ -15,7 +15,7 @@ BEHAVIOURS = [
     "silence", "say", "raise", "segfault", "exit", "sleep", "memory_error", "spin",
     "print", "number", "grandchild", "long", "generator", "dict", "nan", "flood", "sigkill",
     "allocate", "nurse",
-    "not_first", "once",
+    "not_first", "once", "spend",
 ]  # fmt: skip
 
 
@@ -152,3 +152,9 @@ def _allocate(audio):
     block = bytearray(200 << 20)
     block[::4096] = b"x" * len(block[::4096])
     return str(len(block))
+
+
+def _spend(audio):
+    """Fails, and leaves nothing of what it allocated."""
+    _allocate(audio)
+    raise ValueError("the puppet was told to raise")
