@@ -22,7 +22,11 @@ HELD_S = 1.0  # Windows needs a moment to let go of a killed process's files
 def make_scratch() -> Path:
     """A folder in the system's temporary folder, with a short name; OSError if there is no room."""
     folder = Path(tempfile.mkdtemp(prefix="asrbench-"))
-    leave_to_guardian(folder)
+    try:
+        leave_to_guardian(folder)
+    except BaseException:
+        remove_scratch(folder)
+        raise
     return folder
 
 
