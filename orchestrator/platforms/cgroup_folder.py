@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.platforms.open_files import OpenFiles
-from orchestrator.platforms.small_files import read_small, write_small
+from orchestrator.platforms.small_files import number_of, read_small, write_small
 
 EMPTYING_S = 2.0
 
@@ -34,13 +34,13 @@ class CgroupFolder:
         """Into one of its files."""
         write_small(f"{self.path}/{name}", value.encode("ascii"))
 
-    def fields(self, name: str) -> dict[str, int]:
-        """A file of the form "key number" a line; empty if it cannot be read."""
+    def numbers(self, name: str, *keys: bytes) -> list[int | None]:
+        """Of a file with a key and a number on each line; None for what cannot be read."""
         try:
-            words = self.read(name).split()
-            return dict(zip(words[::2], map(int, words[1::2]), strict=True))
-        except (OSError, ValueError):
-            return {}
+            text = self._counters.read(f"{self.path}/{name}")
+        except OSError:
+            text = b""
+        return [number_of(key, text) for key in keys]
 
     def number(self, name: str) -> int | None:
         """A file that is one number; None if it cannot be read: somebody may have removed all."""

@@ -14,6 +14,8 @@ from orchestrator.platforms.sampling import Sample, charged_sample
 
 METHOD = "cgroup-v1"
 
+_CHARGES = (b"total_rss", b"total_cache", b"total_shmem", b"total_mapped_file", b"total_pgfault")
+
 
 class CgroupV1:
     """See CgroupV2, which has the same methods."""
@@ -52,7 +54,7 @@ class CgroupV1:
 
     def oom_kills(self) -> int:
         """Processes that the kernel killed at the limit."""
-        return self.folder.fields("memory.oom_control").get("oom_kill", 0)
+        return self.folder.numbers("memory.oom_control", b"oom_kill")[0] or 0
 
     def was_at_limit(self) -> bool:
         """Whether an allocation met the limit: then the peak is what fitted, not what was asked."""
@@ -65,12 +67,8 @@ class CgroupV1:
 
     def look(self) -> Sample | None:
         """Anonymous and file-backed memory apart, page cache included."""
-        values = self.folder.fields("memory.stat")
-        if "total_rss" not in values:
-            return None
-        anon, cache = values["total_rss"], values.get("total_cache", 0)
-        shared, mapped = values.get("total_shmem", 0), values.get("total_mapped_file", 0)
-        return charged_sample(anon, cache, shared, mapped, values.get("total_pgfault", 0))
+        anon, *others = self.folder.numbers("memory.stat", *_CHARGES)
+        return None if anon is None else charged_sample(anon, *(other or 0 for other in others))
 
     def close(self) -> None:
         """Delete it."""

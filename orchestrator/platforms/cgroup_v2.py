@@ -15,6 +15,8 @@ from orchestrator.platforms.sampling import Sample, charged_sample
 
 METHOD = "cgroup-v2"
 
+_CHARGES = (b"anon", b"file", b"shmem", b"file_mapped", b"pgfault")
+
 
 class CgroupV2:
     """A memory cgroup with its counters: None, or nothing, once somebody has removed it."""
@@ -58,25 +60,21 @@ class CgroupV2:
 
     def oom_kills(self) -> int:
         """Processes that the kernel killed at the limit."""
-        return self.folder.fields("memory.events").get("oom_kill", 0)
+        return self.folder.numbers("memory.events", b"oom_kill")[0] or 0
 
     def was_at_limit(self) -> bool:
         """Whether an allocation met the limit: then the peak is what fitted, not what was asked."""
-        return self.folder.fields("memory.events").get("max", 0) > 0
+        return (self.folder.numbers("memory.events", b"max")[0] or 0) > 0
 
     def cpu_s(self) -> float | None:
         """CPU time of all that ever ran in it."""
-        used_us = self.folder.fields("cpu.stat").get("usage_usec")
+        used_us = self.folder.numbers("cpu.stat", b"usage_usec")[0]
         return None if used_us is None else used_us * 1e-6
 
     def look(self) -> Sample | None:
         """Anonymous and file-backed memory apart, page cache included."""
-        values = self.folder.fields("memory.stat")
-        if "anon" not in values:
-            return None
-        anon, cache, shared = values["anon"], values.get("file", 0), values.get("shmem", 0)
-        mapped, page_faults = values.get("file_mapped", 0), values.get("pgfault", 0)
-        return charged_sample(anon, cache, shared, mapped, page_faults)
+        anon, *others = self.folder.numbers("memory.stat", *_CHARGES)
+        return None if anon is None else charged_sample(anon, *(other or 0 for other in others))
 
     def close(self) -> None:
         """Delete it."""

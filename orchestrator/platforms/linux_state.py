@@ -19,23 +19,23 @@ from pathlib import Path
 
 from orchestrator.platforms import cgroups
 from orchestrator.platforms.machine_state import MachineState
-from orchestrator.platforms.small_files import read_small
+from orchestrator.platforms.open_files import OpenFiles
+from orchestrator.platforms.small_files import number_of, read_small
 
-_VMSTAT = re.compile(rb"^(pswpin|pswpout|oom_kill) (\d{1,19})$", re.MULTILINE)
 _SOME = re.compile(rb"^some .*\btotal=(\d{1,19})$", re.MULTILINE)
 _CPU = re.compile(rb"^cpu(\d{1,9})((?: \d{1,19}){8,})$", re.MULTILINE)
-_THROTTLED = re.compile(rb"^(throttled_usec|throttled_time) (\d{1,19})$", re.MULTILINE)
 _THROTTLED_UNIT_S = {b"throttled_usec": 1e-6, b"throttled_time": 1e-9}  # v2, v1
+_COUNTERS = OpenFiles()
 _MAINS = (b"Mains", b"USB")  # a laptop that is fed through USB-C may have no other
 
 
 def look(proc: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> MachineState:
     """The state now. In a container, of the machine around it, as far as it is shown."""
     cpus = os.sched_getaffinity(0)
-    busy_s, steal_s = _cpu_times(_read(f"{proc}/stat"), cpus)
-    vmstat = {name: int(value) for name, value in _VMSTAT.findall(_read(f"{proc}/vmstat"))}
+    busy_s, steal_s = _cpu_times(_counter(f"{proc}/stat"), cpus)
+    vmstat = _counter(f"{proc}/vmstat")
     page_bytes = os.sysconf("SC_PAGE_SIZE")
-    waited = _SOME.search(_read(f"{proc}/pressure/memory"))
+    waited = _SOME.search(_counter(f"{proc}/pressure/memory"))
     times, counts = _throttle_files(sysfs)
     throttled_ms, throttles = _numbers(times), _numbers(counts)
     return MachineState(
@@ -44,14 +44,14 @@ def look(proc: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> MachineState
         controller_cpu_s=time.process_time(),
         busy_s=busy_s,
         steal_s=steal_s,
-        swapped_in_bytes=_times(vmstat.get(b"pswpin"), page_bytes),
-        swapped_out_bytes=_times(vmstat.get(b"pswpout"), page_bytes),
-        oom_kills=vmstat.get(b"oom_kill"),
+        swapped_in_bytes=_times(number_of(b"pswpin", vmstat), page_bytes),
+        swapped_out_bytes=_times(number_of(b"pswpout", vmstat), page_bytes),
+        oom_kills=number_of(b"oom_kill", vmstat),
         memory_wait_s=int(waited[1]) * 1e-6 if waited else None,
         throttled_s=tuple(ms * 1e-3 for ms in throttled_ms) if throttled_ms else None,
         throttles=sum(throttles) if throttles else None,
         quota_wait_s=_quota_wait_s(proc),
-        power=_power(sysfs / "class" / "power_supply"),
+        power=_power(f"{sysfs}/class/power_supply"),
     )
 
 
@@ -59,6 +59,14 @@ def _read(path: str) -> bytes:
     """Empty if it cannot be read."""
     try:
         return read_small(path)
+    except OSError:
+        return b""
+
+
+def _counter(path: str) -> bytes:
+    """The same of a file that stays as long as the machine, or its cgroup, and is kept open."""
+    try:
+        return _COUNTERS.read(path)
     except OSError:
         return b""
 
@@ -79,7 +87,7 @@ def _cpu_times(stat: bytes, cpus: set[int]) -> tuple[float | None, float | None]
     """Seconds of programs, and of steal, on these CPUs."""
     ticks = {
         int(number): [int(value) for value in values.split()]
-        for number, values in _CPU.findall(stat)
+        for number, values in _CPU.findall(stat.partition(b"\nintr ")[0])
     }
     if not cpus <= set(ticks):  # some containers number them anew
         return None, None
@@ -119,26 +127,27 @@ def _quota_files(proc: Path, _memberships: bytes) -> tuple[str, ...]:
 
 
 def _quota_wait_s(proc: Path) -> float | None:
-    files = _quota_files(proc, _read(f"{proc}/self/cgroup"))
+    files = _quota_files(proc, _counter(f"{proc}/self/cgroup"))
     found = [
-        int(value) * _THROTTLED_UNIT_S[name]
-        for file in files
-        for name, value in _THROTTLED.findall(_read(file))
+        count * unit_s
+        for text in map(_counter, files)
+        for name, unit_s in _THROTTLED_UNIT_S.items()
+        if (count := number_of(name, text)) is not None
     ]
     return sum(found) if found else None
 
 
-def _power(supplies: Path) -> str | None:
+def _power(supplies: str) -> str | None:
     """AC or battery; None if this machine has no battery of its own.
 
     The mains' own word where there is one: asking a battery can take milliseconds.
     """
     mains, batteries = [], []
     try:
-        folders = sorted(supplies.iterdir())
+        names = sorted(os.listdir(supplies))  # noqa: PTH208 see small_files
     except OSError:
         return None
-    for folder in folders:
+    for folder in (f"{supplies}/{name}" for name in names):
         kind = _read(f"{folder}/type").strip()
         if _read(f"{folder}/scope").strip() == b"Device":  # a mouse's or a headset's
             continue

@@ -1,4 +1,4 @@
-"""Counters of a cgroup, of which an attempt reads a dozen."""
+"""Kernel counters, of which an attempt reads a dozen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 assert sys.platform != "win32"
 
 import os
+import threading
 
 _CHUNK_BYTES = 1 << 16
 _PAGE_BYTES = 2048  # a little less than one
@@ -20,23 +21,31 @@ class OpenFiles:
 
     def __init__(self) -> None:
         self._descriptors: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def read(self, path: str) -> bytes:
         """All of it as it is now; OSError if it cannot be read, or what it tells of is gone."""
-        descriptor = self._descriptors.get(path)
-        if descriptor is None:
-            opened = os.open(path, os.O_RDONLY)
-            descriptor = self._descriptors.setdefault(path, opened)
-            if descriptor != opened:  # another thread was quicker
-                os.close(opened)
-        found = os.pread(descriptor, _CHUNK_BYTES, 0)
-        while len(found) >= _PAGE_BYTES and (
-            more := os.pread(descriptor, _CHUNK_BYTES, len(found))
-        ):  # the kernel gives a page at a time, rounded down to whole lines
-            found += more
-        return found
+        with self._lock:
+            descriptor = self._descriptors.get(path)
+            if descriptor is None:
+                descriptor = self._descriptors[path] = os.open(path, os.O_RDONLY)
+            try:
+                return _whole(descriptor)
+            except OSError:  # what comes back under this name is another file
+                os.close(self._descriptors.pop(path))
+                raise
 
     def close(self) -> None:
         """All of them."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        with self._lock:
+            while self._descriptors:
+                os.close(self._descriptors.popitem()[1])
+
+
+def _whole(descriptor: int) -> bytes:
+    found = os.pread(descriptor, _CHUNK_BYTES, 0)
+    while len(found) >= _PAGE_BYTES and (
+        more := os.pread(descriptor, _CHUNK_BYTES, len(found))
+    ):  # /proc gives a page at a time, rounded down to whole lines
+        found += more
+    return found

@@ -17,6 +17,7 @@ from orchestrator.platforms.small_files import read_small, write_small
 _ROLLUP = re.compile(rb"^(Pss|Private_\w+|Shared_\w+):\s*(\d+) kB", re.MULTILINE)
 _FORKED_NO_EXEC = 0x40  # PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 _FIELDS = re.compile(rb"^(VmHWM|RssAnon|RssFile|RssShmem):\s*(\d+) kB", re.MULTILINE)
+_MEMORY_BYTES = 160  # of those lines and of VmRSS, which stand together
 
 _OWN_PID_NAMESPACE = Path("/proc/self/ns/pid")
 # its inode, by which its name goes: process ids mean nothing in another container
@@ -72,7 +73,9 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
             status = read_small(f"{proc}/{pid}/status")
         except OSError:
             continue
-        fields = {name: int(value) * 1024 for name, value in _FIELDS.findall(status)}
+        _, name, rest = status.partition(b"VmHWM:")  # searching all of it takes five times as long
+        memory = _FIELDS.findall(name + rest[:_MEMORY_BYTES])
+        fields = {name: int(value) * 1024 for name, value in memory}
         if b"VmHWM" not in fields:  # a zombie has no memory
             continue
         high_water[pid] = fields[b"VmHWM"]
