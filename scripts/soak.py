@@ -14,42 +14,43 @@ Linux only: it reads /proc to find what was left. Exit code 1 with the first dif
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import importlib
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import psutil
 import soundfile
+from soak_checks import (
+    MIN_LOOKS,
+    Failed,
+    check_flat,
+    expect_no_files,
+    expect_no_orphans,
+    growth,
+    use_of,
+)
 
 assert sys.platform not in ("win32", "darwin"), "reads /proc"
 
 ROOT = Path(__file__).resolve().parent.parent
 STACKS = ROOT / "tests" / "stacks"
-MARK = b"ASRBENCH_TREE="
 KINDS = "say dict raise segfault generator number say print dict grandchild say dict".split()
 SNIPPETS = 36
 WORKER_SIGNALS = [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM, signal.SIGSTOP]
 CONTROLLER_SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 CONTROLLER_SHARE = 0.15  # of the signals
 PAUSE_S = (0.05, 1.5)  # between two signals
-ORPHANS_END_S = 10.0
 ROUND_LIMIT_S = 300.0
 COMPARED = ("Model", "Snippet", "Transcript", "Reference", "WER", "Outcome", "Phase")
-MIN_LOOKS = 30  # at a controller, for its growth to be told
-MAX_GROWTH_MB = 3.0
-MAX_GROWTH_DESCRIPTORS = 1.0  # ten workers die in a life: a leak at each of them is more
 
 
 @dataclass
@@ -62,10 +63,6 @@ class Tally:
     controller_deaths: int = 0
     highest: list[float] = field(default_factory=lambda: [0.0, 0.0])  # MB, descriptors
     growth: list[tuple[float, float]] = field(default_factory=list)
-
-
-class Failed(Exception):  # noqa: N818
-    """What must not happen did."""
 
 
 def main() -> int:
@@ -163,11 +160,7 @@ def one_round(
             raise Failed(f"a row is {other}, undisturbed it was {one}; see {results}")
     tally.rounds += 1
     tally.rows += len(found)
-    limit = time.monotonic() + ORPHANS_END_S  # the last guardian may still be at work
-    while left := sorted(map(str, files_left(folder, controllers))):
-        if time.monotonic() > limit:
-            raise Failed(f"files were left: {left}")
-        time.sleep(0.02)
+    expect_no_files(folder, controllers)
 
 
 def disturb(
@@ -213,54 +206,6 @@ def hit_worker(controller: int, chance: random.Random) -> int:
     return 0
 
 
-def use_of(pid: int) -> Iterator[tuple[float, float]]:
-    """The controller's memory in MB and file descriptors now; nothing if it is gone."""
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        yield process.memory_info().rss / 1e6, process.num_fds()
-
-
-def growth(looks: list[tuple[float, float]]) -> tuple[float, float]:
-    """From the middle third of a life to the last: in the first one it is still being set up."""
-    third = len(looks) // 3
-    middle, last = (
-        [statistics.median(column) for column in zip(*part, strict=True)]
-        for part in (looks[third : 2 * third], looks[2 * third :])
-    )
-    return last[0] - middle[0], last[1] - middle[1]
-
-
-def expect_no_orphans(controller: int) -> None:
-    """Everything that carries a mark of this controller must end by itself."""
-    limit = time.monotonic() + ORPHANS_END_S
-    while left := list(marked(controller)):
-        if time.monotonic() > limit:
-            raise Failed(f"processes outlived their controller {controller}: {left}")
-        time.sleep(0.02)
-
-
-def marked(controller: int) -> Iterator[int]:
-    """Living processes of this controller's trees."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                variables = (folder / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if any(x.startswith(MARK) and f"-{controller}-".encode() in x for x in variables):
-                yield int(folder.name)
-
-
-def files_left(folder: Path, controllers: list[int]) -> Iterator[Path]:
-    """Temporary files and locks, and these controllers' cgroups."""
-    yield from (folder / "tmp").iterdir()
-    yield from (folder / "home" / "envs").glob("**/*.use-*")
-    yield from (folder / "home" / "envs").glob(".new-*")
-    for cgroup in Path("/sys/fs/cgroup").glob("**/asrbench-[0-9]*-[0-9]*-*"):
-        if int(cgroup.name.split("-")[2]) in controllers:
-            yield cgroup
-
-
 def new_run(clips: Path, results: Path) -> list[str]:
     """Many retries and crashes: it is not the model's fault this time."""
     return [
@@ -285,19 +230,6 @@ def rows_of(results: Path) -> list[tuple[str, ...]]:
     """What is compared of each row."""
     with (results / "latest" / "results.csv").open(encoding="utf-8", newline="") as file:
         return [tuple(row[name] for name in COMPARED) for row in csv.DictReader(file)]
-
-
-def check_flat(growths: list[tuple[float, float]]) -> None:
-    """Raises Failed if half of the controllers grew."""
-    if not growths:
-        raise Failed(f"no controller lived for {MIN_LOOKS} looks")
-    memory_mb, descriptors = (statistics.median(column) for column in zip(*growths, strict=True))
-    print(
-        f"{len(growths)} controllers lived long enough: in the last third of their lives "
-        f"{memory_mb:+.1f} MB, {descriptors:+g} descriptors (medians)"
-    )
-    if memory_mb > MAX_GROWTH_MB or descriptors > MAX_GROWTH_DESCRIPTORS:
-        raise Failed("the controller grew")
 
 
 def say(tally: Tally) -> None:

@@ -219,15 +219,20 @@ def test_a_killed_controllers_grandchildren_end_with_the_next_run(
     wait_for(lambda: not runs(pid), seconds=5)
 
 
+def stack_with_checkpoint(folder):
+    """The puppet's dependencies, one model, both with the folder's name; no worker.py yet."""
+    folder.mkdir()
+    text = (STACKS / "puppet" / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.partition("[tool.asrbench.models")[0].replace('"puppet"', f'"{folder.name}"')
+    text += f'[tool.asrbench.models.{folder.name}]\ncheckpoint = "owner/repo"\n'
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
 def test_a_resumed_run_keeps_its_stacks_and_gets_further_ones(
     asrbench, puppet_env, clips, tmp_path
 ):
-    stack = tmp_path / "far"
-    stack.mkdir()
-    text = (STACKS / "puppet" / "pyproject.toml").read_text(encoding="utf-8")
-    text = text.partition("[tool.asrbench.models")[0].replace('"puppet"', '"far"')
-    text += '[tool.asrbench.models.far]\ncheckpoint = "owner/repo"\n'
-    (stack / "pyproject.toml").write_text(text, encoding="utf-8")
+    stack = stack_with_checkpoint(tmp_path / "far")
     (stack / "worker.py").write_text("", encoding="utf-8")
     asrbench(
         "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", clips("say"),
@@ -252,12 +257,7 @@ def test_a_resumed_run_keeps_its_checkpoints_and_gets_further_ones(tmp_path):
 
 @pytest.mark.parametrize("changed", ["helper.py", "checkpoint"])
 def test_a_changed_worker_or_checkpoint_is_run_again_on_resume(asrbench, clips, tmp_path, changed):
-    stack = tmp_path / "changing"
-    stack.mkdir()
-    text = (STACKS / "puppet" / "pyproject.toml").read_text(encoding="utf-8")
-    text = text.partition("[tool.asrbench.models")[0].replace('"puppet"', '"changing"')
-    text += '[tool.asrbench.models.changing]\ncheckpoint = "owner/repo"\n'
-    (stack / "pyproject.toml").write_text(text, encoding="utf-8")
+    stack = stack_with_checkpoint(tmp_path / "changing")
     (stack / "helper.py").write_text("WORD = 'old'\n", encoding="utf-8")
     (stack / "worker.py").write_text(
         "from .helper import WORD\n"

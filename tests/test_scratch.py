@@ -15,6 +15,7 @@ from conftest import ROOT, runs
 from trees import LIMIT_S, until
 
 from orchestrator.platforms import venv_python
+from orchestrator.supervisor import scratch as scratch_module
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.scratch import make_scratch, remove_scratch
 from orchestrator.supervisor.worker import Worker, WorkerSpec
@@ -136,3 +137,13 @@ def test_a_killed_controllers_guardian_deletes_it(puppet_env, tmp_path):
         controller.kill()
     until(lambda: not any(runs(pid) for pid in children))
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_no_folder_stays_if_the_guardian_cannot_be_told(temporary, monkeypatch):
+    def refuse(folder):
+        raise OSError("no room")
+
+    monkeypatch.setattr(scratch_module, "leave_to_guardian", refuse)
+    with pytest.raises(OSError, match="no room"):
+        make_scratch()
+    assert not list(temporary.iterdir())
