@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_reports import attempt, failed, gave_up, plan, planned, report_of, rows, started
+from journals import attempt, failed, gave_up, plan, planned, report_of, rows, started
 
 from orchestrator.reports.blame import AFTER_OTHERS, KILLS, NOT_AGAIN, OTHERWISE
 from schemas.records import Crash, WorkerEnded

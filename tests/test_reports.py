@@ -2,101 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 
 import pytest
-from rich.console import Console
+from journals import (
+    attempt,
+    failed,
+    gave_up,
+    plan,
+    planned,
+    report_of,
+    rows,
+    started,
+    summaries,
+)
 
 from orchestrator.errors import RunFolderError
 from orchestrator.journal import read_journal
-from orchestrator.reports.csv_files import safe_cell
-from orchestrator.reports.report import make_report, write_files
-from orchestrator.reports.rows import rows_of
+from orchestrator.reports.report import make_report
 from orchestrator.reports.state import fold
-from orchestrator.reports.summary import summarise
-from orchestrator.reports.table import print_report
-from orchestrator.views.text import printable
 from schemas.records import (
     JOURNAL_LINE,
-    Attempt,
     LoadTimes,
     MemoryPeak,
-    ModelFailed,
-    ModelStarted,
-    Plan,
-    PlannedModel,
-    PlannedSnippet,
 )
-
-AT = "2026-01-31T12:00:00+00:00"
-TEN_COLUMNS = (
-    "Model,Snippet,Transcript,Reference,WER,Time_Sec,RTF,Peak_RAM_MB,Load_Time_Sec,Error".split(",")
-)
-
-
-def planned(name, reference="red green blue pink", **other):
-    standard = {"clean_reference": None, "language": "en", "duration_s": 4.0, "error": None}
-    known = standard | {"sha256": f"sha of {name}"} | other
-    return PlannedSnippet(name=name, reference=reference, **known)
-
-
-def plan(*snippets, models=("m",)):
-    asked = tuple(PlannedModel(name=name, stack="s", languages=()) for name in models)
-    return Plan(at=AT, models=asked, snippets=snippets, snippet_set_sha256="5e7" * 10)
-
-
-def started(model="m", key="k"):
-    return ModelStarted(
-        at=AT, model=model, key=key, accelerator="cpu", env="e", lock_sha256="l"
-    )  # fmt: skip
-
-
-def attempt(snippet, text="red green blue pink", model="m", **other):
-    known = {"key": "k", "outcome": "ok", "snippet_sha256": f"sha of {snippet}"} | other
-    return Attempt(at=AT, model=model, snippet=snippet, text=text, **known)
-
-
-def failed(snippet, **other):
-    known = {"text": None, "outcome": "crashed", "error": "signal 11"} | other
-    return attempt(snippet, **known)
-
-
-def gave_up(model="m", **other):
-    known = {"outcome": "failed", "phase": "load", "error": "no weights"} | other
-    return ModelFailed(at=AT, model=model, **known)
-
-
-def rows(*lines):
-    return rows_of(fold(lines))
-
-
-def summaries(*lines):
-    state = fold(lines)
-    return summarise(rows_of(state), state)
-
-
-def report_of(folder, *lines):
-    folder.mkdir(exist_ok=True)
-    (folder / "journal.jsonl").write_bytes(
-        b"".join(JOURNAL_LINE.dump_json(x) + b"\n" for x in lines)
-    )
-    report = make_report(folder)
-    write_files(report)
-    return report
-
-
-def read_csv(file):
-    with file.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def printed(report):
-    stream = io.StringIO()
-    console = Console(file=stream, width=300, force_terminal=True, color_system=None)
-    print_report(console, report.summaries, report.rows, report.signature)
-    return stream.getvalue()
 
 
 def test_every_model_and_snippet_has_exactly_one_row_in_the_order_of_the_plan():
@@ -254,66 +183,6 @@ def test_the_exit_code_says_whether_all_or_some_or_none_worked(tmp_path, lines, 
     assert json.loads(json.dumps(report.as_json()))["exit_code"] == code
 
 
-def test_results_csv_has_the_promised_columns_first_and_the_figures_of_its_row(tmp_path):
-    load = LoadTimes(total_s=2.5, spawn_s=0.1, interpreter_s=0.4, imports_s=1.0, weights_s=1.0)
-    memory = MemoryPeak(peak_bytes=123_456_789, method="cgroup")
-    low = memory.model_copy(update={"peak_bytes": 10**8, "bound": "lower"})
-    done = attempt(
-        "a", "red green", audio_s=4.0, time_s=0.5, load=load, memory=memory, load_memory=memory,
-        attempt_memory=low, nth=1,
-    )  # fmt: skip
-    report_of(tmp_path, plan(planned("a"), planned("b")), started(), done)
-    first, second = read_csv(tmp_path / "results.csv")
-    assert list(first)[:10] == TEN_COLUMNS
-    assert [first[column] for column in TEN_COLUMNS] == [
-        "m", "a", "red green", "red green blue pink", "0.5", "0.5", "0.125", "123.457", "2.5", "",
-    ]  # fmt: skip
-    assert (first["RTFx"], first["Deletions"], first["Outcome"]) == ("8.0", "2", "ok")
-    bounds = [f"Peak_RAM_{part}_Bound" for part in ("Load", "Attempt")]
-    assert (list(first)[-2:], [first[one] for one in bounds]) == (bounds, ["exact", "lower"])
-    assert (second["Transcript"], second["WER"], second["Time_Sec"]) == ("", "", "")
-    assert "--resume" in second["Error"]
-    (summary,) = read_csv(tmp_path / "summary.csv")
-    assert (summary["WER"], summary["Ok"], summary["Not_Run"]) == ("0.5", "1", "1")
-    bounds = [f"Peak_RAM_{part}_Bound" for part in ("Load", "First", "Steady")]
-    assert (list(summary)[-3:], [summary[one] for one in bounds]) == (
-        bounds,
-        ["exact", "lower", ""],
-    )
-    assert "|snippets:1of2:5e75e75e75e7|" in summary["Signature"]
-
-
-@pytest.mark.parametrize(
-    ("bound", "sign"), [("exact", ""), ("lower", "≥"), ("upper", "≤"), ("unknown", "~")]
-)
-def test_a_peak_that_may_be_wrong_has_a_sign_that_is_explained(tmp_path, bound, sign):
-    memory = MemoryPeak(peak_bytes=123_456_789, method="cgroup-v2", bound=bound)
-    report = report_of(tmp_path, plan(planned("a")), started(), attempt("a", memory=memory))
-    assert f" {sign}123 " in printed(report)
-    assert ("~: either" in printed(report)) == bool(sign)
-
-
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
-def test_a_text_that_a_spreadsheet_would_run_becomes_a_text(tmp_path, start):
-    text = f"{start}cmd|' /C calc'!A0"
-    report_of(
-        tmp_path, plan(planned("a", text), planned(text, error=text)), started(), attempt("a", text)
-    )
-    first, second = read_csv(tmp_path / "results.csv")
-    for cell in (first["Transcript"], first["Reference"], second["Snippet"], second["Error"]):
-        assert cell == "'" + text
-    assert [safe_cell(value) for value in (-0.5, -3, None, "a=b")] == [-0.5, -3, None, "a=b"]
-
-
-@pytest.mark.parametrize(
-    "text", ['he said "no", twice', "two\nlines\r\nand more\r", "naïve 你好 🎧 א", "a,b;c\td", "'"]
-)
-def test_any_text_survives_results_csv(tmp_path, text):
-    report_of(tmp_path, plan(planned("a", text)), started(), attempt("a", text), gave_up())
-    (row,) = read_csv(tmp_path / "results.csv")
-    assert (row["Transcript"], row["Reference"]) == (text, text)
-
-
 def test_a_torn_last_line_is_left_out_and_said(tmp_path):
     lines = [plan(planned("a")), started(), attempt("a")]
     assert not report_of(tmp_path, *lines).torn
@@ -321,56 +190,3 @@ def test_a_torn_last_line_is_left_out_and_said(tmp_path):
         file.write(JOURNAL_LINE.dump_json(failed("a"))[:40])
     report = make_report(tmp_path)
     assert (report.torn, report.exit_code) == (True, 0)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["\x1b[2Jgone", "\x1b]0;title\x07", "bell\x07", "\x9b31mred", "back\x08\x08", "\u202etxt.exe"],
-)
-def test_control_characters_do_not_reach_the_terminal(tmp_path, text):
-    assert printable(text).isprintable()
-    asked = plan(planned("a"), planned(f"b{text}"))
-    shown = printed(report_of(tmp_path, asked, started(), failed("a", error=text), gave_up()))
-    harmful = {char for char in text if not char.isprintable()}
-    assert harmful
-    assert not harmful & set(shown)
-
-
-def test_printable_text_is_one_line_of_limited_length():
-    assert printable(" two \n lines\t \r\n naïve 你好 ") == "two lines naïve 你好"
-    assert printable("x" * 50, limit=10) == "x" * 10 + "…"
-
-
-@pytest.mark.parametrize("text", ["[red]word[/red]", "[/nope]", "[bold", ":smile: [link=x]y"])
-def test_markup_is_printed_as_it_stands(tmp_path, text):
-    asked = plan(planned("a", text), planned(f"b {text}"))
-    lines = [started(), failed("a", error=f"cannot say {text}"), gave_up(error=text)]
-    shown = printed(report_of(tmp_path, asked, *lines))
-    assert f"m · a: crashed cannot say {text}" in shown
-    assert f"m · b {text}: failed not tried: {text}" in shown
-
-
-def test_the_table_has_a_line_for_each_model_and_at_most_ten_different_errors(tmp_path):
-    names = [f"s{number:02d}" for number in range(14)]
-    asked = plan(*map(planned, names), models=("x", "y"))
-    lines = [attempt(name, model="y") for name in names[:2]]
-    lines += [failed(name, model="y", error=f"no {name}") for name in names[2:]]
-    shown = printed(report_of(tmp_path, asked, started("y"), *lines))
-    assert "0/14" in shown
-    assert "2/14" in shown
-    assert shown.count("x · 14 snippets: not run ") == 1  # one error that all of them share
-    assert shown.count(": crashed no s") == 9
-    assert "… and 3 more; see the Error column" in shown
-
-
-def test_each_line_of_summary_csv_has_the_signature_of_its_model_alone(tmp_path):
-    asked = plan(planned("a"), models=("x", "y"))
-    lines = [
-        line
-        for model, device in (("x", "cpu"), ("y", "cuda:0"))
-        for line in (started(model), attempt("a", model=model, device=device))
-    ]
-    report = report_of(tmp_path, asked, *lines)
-    assert report.signature.endswith("|device:cpu+cuda:0")
-    devices = [line["Signature"].split("|")[-1] for line in read_csv(tmp_path / "summary.csv")]
-    assert devices == ["device:cpu", "device:cuda:0"]
