@@ -42,7 +42,8 @@ from orchestrator.audio.decode import BLOCK_S, Samples
 from orchestrator.environments.env import Env
 from orchestrator.stacks import Stack
 from orchestrator.supervisor.environment import worker_environment
-from orchestrator.supervisor.worker import Transcribed, Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Transcribed, Worker
 from schemas.messages import SAMPLE_RATE_HZ
 
 AUDIO_S = 30

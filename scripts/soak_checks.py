@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform not in ("win32", "darwin"), "reads /proc"
+
 import contextlib
 import statistics
 import time

@@ -22,7 +22,7 @@ import uv
 from conftest import ROOT, runs
 
 from orchestrator.platforms import venv_python, worker_network
-from orchestrator.supervisor.worker import host_command
+from orchestrator.supervisor.spec import host_command
 from schemas import framing, messages
 
 LIMIT_S = 60  # far more than any step needs
@@ -300,7 +300,7 @@ import os, subprocess, sys, time
 from dataclasses import asdict
 from schemas import framing, messages as m
 from pathlib import Path
-from orchestrator.supervisor.worker import host_command
+from orchestrator.supervisor.spec import host_command
 python, network, worker = sys.argv[1:]
 command = host_command(Path(python), network)
 process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)

@@ -14,7 +14,8 @@ from conftest import ROOT
 
 from orchestrator.platforms import venv_python
 from orchestrator.supervisor.isolation import MAX_NAMED, Expected, judge
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 from schemas.messages import Origins
 
 LIMIT_S = 60

@@ -21,7 +21,8 @@ from trees import ALLOCATE, LIMIT_S, line_of, until
 from orchestrator import platforms
 from orchestrator.platforms import venv_python
 from orchestrator.supervisor.channel import WorkerFault
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="there the real launcher is used, by every other test"

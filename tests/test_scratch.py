@@ -18,7 +18,8 @@ from orchestrator.platforms import venv_python
 from orchestrator.supervisor import scratch as scratch_module
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.scratch import make_scratch, remove_scratch
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 
 LITTERS = """
 import ctypes, os, tempfile
@@ -112,7 +113,8 @@ def test_what_cannot_be_deleted_costs_nothing_and_is_said(puppet_env, temporary,
 CONTROLLER = """
 import sys, time
 from pathlib import Path
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 python, env, worker, log = map(Path, sys.argv[1:])
 worker = Worker(WorkerSpec(python, env, str(worker), {}, {}, None, "cpu"), log)
 worker.load(60)

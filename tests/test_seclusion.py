@@ -20,7 +20,8 @@ import resource
 
 from orchestrator import paths
 from orchestrator.platforms import venv_python, worker_network
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 
 LIMIT_S = 60
 NOBODY = 65534

@@ -17,7 +17,8 @@ if sys.platform != "linux":
 
 from orchestrator import paths
 from orchestrator.platforms import venv_python, worker_network
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 
 LIMIT_S = 60
 # what a package may do with a .pth file: as Python starts, and later, from a thread of that moment

@@ -14,7 +14,8 @@ from rogue_hosts import LIMIT_S, PRELUDE, fault_of
 from orchestrator import paths
 from orchestrator.errors import AudioError
 from orchestrator.platforms import venv_python
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ from orchestrator.platforms import venv_python
 from orchestrator.stack_file import Accelerator
 from orchestrator.stacks import Stack
 from orchestrator.supervisor.channel import WorkerFault
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 
 PROOF_TIMEOUT_S = 300.0  # a first import of a large stack reads it from a cold disk
 

@@ -11,7 +11,6 @@ import fcntl
 import functools
 import io
 import os
-import platform
 import signal
 import subprocess
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from orchestrator.platforms import cgroups, guardian, procfs
 from orchestrator.platforms.guardian import TREE_MARK
 from orchestrator.platforms.kernel_log import kernel_lines
+from orchestrator.platforms.linux_hardware import cpu_name, gpus
 from orchestrator.platforms.linux_memory import LinuxMemory
 from orchestrator.platforms.linux_state import look as look_at_machine
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
@@ -42,8 +42,6 @@ __all__ = [
 STOP_WAIT_S = 1.0
 STOP_LOOK_S = 0.0002
 PIPE_BYTES = 1 << 18  # one block of audio fits, so its writer need not wait for its reader
-
-_GPU_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
 
 
 class LinuxProcessTree(Pipes):
@@ -237,27 +235,3 @@ def memory_counter() -> str:
         return "/proc"
     cgroup.close()
     return cgroup.method
-
-
-def cpu_name() -> str:
-    """The first processor's model name."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()  # Arm kernels give no name
-
-
-def gpus() -> list[str]:
-    """Vendor and PCI ids of the display devices, and NVIDIA's own names."""
-    found = []
-    for card in sorted(Path("/sys/class/drm").glob("card[0-9]*")):
-        try:
-            vendor = (card / "device" / "vendor").read_text(encoding="ascii").strip()
-            device = (card / "device" / "device").read_text(encoding="ascii").strip()
-        except OSError:  # a connector, not a card
-            continue
-        found.append(f"{_GPU_VENDORS.get(vendor, vendor)} {device}")
-    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
-        found += [line.removeprefix("Model:").strip() for line in lines if line.startswith("Model")]
-    return list(dict.fromkeys(found))

@@ -19,7 +19,8 @@ from orchestrator.run.tasks import Task
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import Model
 from orchestrator.supervisor.channel import WorkerFault
-from orchestrator.supervisor.worker import Transcribed, Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Transcribed, Worker
 from schemas.messages import SAMPLE_RATE_HZ
 from schemas.records import Attempt, Crash, LoadTimes, Phase, WorkerEnded
 

@@ -26,7 +26,8 @@ from orchestrator.selftest.record import DeathFound, FootprintFound, SelfTest
 from orchestrator.selftest.verdicts import TOLERANCE, judge_death, judge_footprint
 from orchestrator.stacks import Stack, read_stack
 from orchestrator.supervisor.channel import WorkerFault
-from orchestrator.supervisor.worker import Worker, WorkerSpec
+from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.worker import Worker
 from schemas.records import MemoryPeak, Outcome
 
 DEFAULT_SIZE_MIB = 300

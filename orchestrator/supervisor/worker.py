@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from orchestrator import paths
 from orchestrator.audio.decode import Samples
 from orchestrator.platforms import kernel_lines, worker_network
 from orchestrator.supervisor.channel import Channel, WorkerFault
@@ -20,35 +17,11 @@ from orchestrator.supervisor.exchange import checked, expect
 from orchestrator.supervisor.handover import hand_over
 from orchestrator.supervisor.isolation import Expected, judge
 from orchestrator.supervisor.scratch import make_scratch, remove_scratch
+from orchestrator.supervisor.spec import WorkerSpec, host_command
 from schemas import messages
 from schemas.records import Crash, Isolation, LoadTimes, MemoryPeak, Phase
 
 STOP_S = 10.0
-
-
-@dataclass(frozen=True)
-class WorkerSpec:
-    """All that it takes to start a worker with its model."""
-
-    python: Path  # the env's interpreter
-    env: Path
-    worker: str  # as the host is told
-    options: dict[str, Any]
-    transcribe_options: dict[str, Any]
-    checkpoint: Path | None
-    device: str
-    memory_limit_bytes: int | None = None
-    remote_code: bool = False  # the stack says that the checkpoint's own code is run
-
-
-def host_command(python: Path, network: str) -> list[str]:
-    """A worker's command line. network: see platforms.worker_network()."""
-    # -u: what it printed last is in the log, however it ends
-    command = [str(python), "-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler"]
-    command += [str(paths.HOST), str(os.getpid()), network]
-    if network == "none":  # left before anything of the env runs
-        return [str(python), "-I", "-S", "-B", str(paths.SECLUSION), *command]
-    return command
 
 
 @dataclass(frozen=True)
