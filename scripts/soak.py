@@ -13,10 +13,6 @@ Linux only: it reads /proc to find what was left. Exit code 1 with the first dif
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform not in ("win32", "darwin"), "reads /proc"
-
 import argparse
 import csv
 import importlib
@@ -24,6 +20,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -41,6 +38,8 @@ from soak_checks import (
     growth,
     use_of,
 )
+
+assert sys.platform not in ("win32", "darwin"), "reads /proc"
 
 ROOT = Path(__file__).resolve().parent.parent
 STACKS = ROOT / "tests" / "stacks"
