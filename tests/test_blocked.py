@@ -1,4 +1,4 @@
-"""A process whose environment cannot be read: a driver that hangs holds its address space."""
+"""A process that cannot be looked into: a driver that hangs holds its address space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trees import LIMIT_S, line_of, until
 if sys.platform != "linux":
     pytest.skip("reads /proc", allow_module_level=True)
 
-from orchestrator.platforms import guardian
+from orchestrator.platforms import cgroups, guardian, procfs
 
 STARTS_A_DAEMON = """
 import subprocess, sys
@@ -101,3 +101,27 @@ def test_files_that_give_no_answer_are_left_behind_and_named(tmp_path):
         for pid in (9, 11):  # let the readers go
             with Path(tmp_path, str(pid), "environ").open("wb"):
                 pass
+
+
+def test_memory_is_told_although_page_tables_cannot_be_read(monkeypatch, start):
+    """Without a cgroup, which would make them needless."""
+    over, asked = threading.Event(), list[list[int]]()
+
+    def wait(pids):
+        asked.append(pids)
+        over.wait(LIMIT_S)
+
+    monkeypatch.setattr(cgroups, "make_cgroup", lambda limit_bytes=None: None)
+    monkeypatch.setattr(procfs, "proportional_bytes", wait)
+    tree = start(STARTS_A_DAEMON)
+    try:
+        daemon = daemon_of(tree)
+        until(lambda: asked)
+        assert tree.memory().peak_bytes > 1 << 20
+        tree.begin_memory_window()
+        assert tree.memory_window().bound == "lower"
+        assert len(asked) == 1
+    finally:
+        tree.close()
+        over.set()
+    until(lambda: not runs(daemon))

@@ -24,13 +24,13 @@ from dataclasses import replace
 from orchestrator.platforms import procfs
 from orchestrator.platforms.cgroups import MemoryCgroup
 from orchestrator.platforms.kernel_log import kernel_lines
+from orchestrator.platforms.proportional import ProportionalMemory
 from orchestrator.platforms.sampling import FRESH_S, Peaks, Sample, Sampler
 from schemas.records import Bound, MemoryPeak, peak_of_both
 
 # the kernel counts exactly with a cgroup, and sampling only splits that number: seldom is enough
 PERIOD_WITH_CGROUP_S = 0.25
 PERIOD_WITHOUT_S = 0.01
-PSS_SHARE = 0.05  # of the time at most: walking page tables slows the worker
 OUT_OF_MEMORY = "out of memory"  # the kernel's words
 NEGLIGIBLE = 0.02  # of a peak
 
@@ -58,7 +58,7 @@ class LinuxMemory:
         self._ended: MemoryPeak | None = None  # the highest of the windows that ended
         self._window: MemoryPeak | None = None  # as it was just now
         self._window_at: float | None = None
-        self._next_pss = 0.0
+        self._proportional = ProportionalMemory()
         self._since = time.monotonic()
         self._kills_before = 0  # this window began; a worker may outlive its child
         self._windows = cgroup.begin_window() if cgroup else True
@@ -190,7 +190,7 @@ class LinuxMemory:
             return None
         charged = self._cgroup.look() if self._cgroup else None
         if len(sample.high_water_bytes) > 1 and self._falls_short(sample, charged):
-            sample = replace(sample, proportional_bytes=self._proportional(pids))
+            sample = replace(sample, proportional_bytes=self._proportional.seldom(pids))
         if charged is not None:
             # the cgroup's split counts a page that forks share once
             mapped_bytes = _mapped(charged)
@@ -228,15 +228,6 @@ class LinuxMemory:
         missing = (sample.file_bytes or 0) - (charged.file_bytes or 0)
         return missing > NEGLIGIBLE * sample.resident_bytes
 
-    def _proportional(self, pids: list[int]) -> int | None:
-        start = time.monotonic()
-        if start < self._next_pss:
-            return None
-        found = procfs.proportional_bytes(pids)
-        now = time.monotonic()
-        self._next_pss = now + (now - start) / PSS_SHARE
-        return found
-
     def _enforce(self, sample: Sample) -> None:
         """The limit where no cgroup keeps it."""
         if self._limit_bytes is None or self._cgroup or self._over is not None:
@@ -245,7 +236,7 @@ class LinuxMemory:
             return
         held = sample.resident_bytes
         if len(sample.high_water_bytes) > 1:  # what forks share was counted for each
-            held = procfs.proportional_bytes(self.pids())
+            held = self._proportional.now(self.pids()) or 0
         if held > self._limit_bytes:
             self._over = held
             self._on_limit()
