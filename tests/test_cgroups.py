@@ -185,13 +185,13 @@ def test_children_that_a_worker_makes_at_once_are_members_too(tmp_path, again):
 
 def test_a_cgroup_that_somebody_removes_costs_no_measurement(tmp_path):
     """As an administrator's tool may, or a controller in another container."""
-    made_cgroup().close()
+    other = made_cgroup()
     command = [sys.executable, "-I", "-c", f"block = bytearray(b'x') * (50 << 20)\n{ALLOCATE}"]
     tree = platforms.spawn(command, dict(os.environ), tmp_path)
     try:
         assert line_of(tree.stdout) == "ready"
         removed = tree._cgroup.folder.path
-        (removed.parent / "cgroup.procs").write_text(str(tree.pid), encoding="ascii")
+        other.folder.write("cgroup.procs", str(tree.pid))
         removed.rmdir()
         peaks = [tree.memory()]
         tree.begin_memory_window()
@@ -206,6 +206,7 @@ def test_a_cgroup_that_somebody_removes_costs_no_measurement(tmp_path):
         assert tree.out_of_memory() is None
     finally:
         assert tree.close() is None
+        other.close()
     assert not runs(tree.pid)
 
 

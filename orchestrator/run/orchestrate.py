@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import signal
 from collections.abc import Iterator
@@ -130,6 +131,7 @@ def _run(
         usable_s = sum(snippet.duration_s or 0.0 for snippet in snippets if not snippet.error)
         view.begin([job.model.name for job in jobs], len(snippets), usable_s)
         recorder = Recorder(journal, view, folder)
+        gc.freeze()  # a look at all that lives on anyway would take some ms of an attempt
         with _terminate_like_ctrl_c():
             for job in jobs:
                 run_model(job, snippets, held, prepared.options, recorder)
