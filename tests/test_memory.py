@@ -133,12 +133,14 @@ def test_a_mapped_file_in_one_child_and_memory_in_another_count_together(
     file = tmp_path / "weights"
     file.write_bytes(os.urandom(MIB) * 100)
     tree, go_on = stepped(
-        f"step(); file = open({str(file)!r}, 'rb')\n"
+        f"step(); file = open({str(file)!r}, 'rb'); reading, writing = os.pipe()\n"
+        "def hold(memory):\n"
+        "    os.write(writing, b'x'); time.sleep(600)\n"
         "def read():\n"
         "    block = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
-        "    sum(block[at] for at in range(0, N, 4096)); time.sleep(600)\n"
-        "child(read); child(lambda: (touched(N), time.sleep(600)))\n"
-        "time.sleep(1.5); step()\n"
+        "    sum(block[at] for at in range(0, N, 4096)); hold(block)\n"
+        "child(read); child(lambda: hold(touched(N)))\n"
+        "os.read(reading, 1); os.read(reading, 1); time.sleep(1.5); step()\n"
     )
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as ours:
         if others_map_it:
