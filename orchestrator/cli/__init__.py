@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import orchestrator
+from orchestrator.cli import output
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -67,21 +68,26 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: errors meant for people are one message and an exit code, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):  # transcripts in any script on any console
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure:
-            reconfigure(encoding="utf-8", errors="replace")
+    output.open_streams()
+    code = _exit_code()
+    lost = output.lost()
+    if lost:
+        from orchestrator.errors import EXIT_SOME_FAILED
+
+        click.echo(f"error: {lost}", err=True)
+        code = code or EXIT_SOME_FAILED
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
-        sys.exit(cli.main(standalone_mode=False))  # what ctx.exit() was given
+        return cli.main(standalone_mode=False) or 0  # what ctx.exit() was given
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output went away: head, less
-        sys.stderr.close()
-        sys.exit(1)
+        return 130
     except Exception as error:
         from orchestrator.errors import AsrbenchError
 
@@ -90,4 +96,4 @@ def main() -> None:
         from orchestrator.views.text import printable_lines
 
         click.echo(f"error: {printable_lines(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code

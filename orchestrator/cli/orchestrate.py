@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import click
 from pydantic import ValidationError
 
 from orchestrator import paths
+from orchestrator.cli import output
 from orchestrator.cli.memory_size import memory_size
 from orchestrator.cli.shared import json_option, results_option, stacks_option
-from orchestrator.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
+from orchestrator.errors import EXIT_INTERRUPTED, UsageError
 from orchestrator.run.options import (
     DEFAULT_LOAD_TIMEOUT_S,
     DEFAULT_MAX_CRASHES,
@@ -145,10 +145,11 @@ def command(
         finished = orchestrate.resume(run, prepared, view)
     else:
         finished = orchestrate.start(prepared, results, view)
-    shown = _shown(finished, as_json)
+    output.kept_in(finished.report.folder / "results.csv")
+    _show(finished, as_json)
     if finished.write_error:
         raise finished.write_error
-    ctx.exit(finished.exit_code if shown else finished.exit_code or EXIT_SOME_FAILED)
+    ctx.exit(finished.exit_code)
 
 
 def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
@@ -208,25 +209,6 @@ def _view(as_json: bool, quiet: bool) -> View:
         if not console.is_dumb_terminal:
             return LiveView(console)
     return PlainView(sys.stdout)
-
-
-def _shown(finished: Any, as_json: bool) -> bool:
-    """Whether stdout took it, or nobody wanted more of it; the results are in their files."""
-    try:
-        _show(finished, as_json)
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # rich makes the latter of the former
-        problem = None
-    except OSError as error:
-        problem = error.strerror
-    else:
-        return True
-    # what is left in the buffer would fail again when Python ends
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if problem:
-        results = finished.report.folder / "results.csv"
-        click.echo(f"error: cannot write to stdout: {problem}; see {results}", err=True)
-    return problem is None
 
 
 def _show(finished: Any, as_json: bool) -> None:

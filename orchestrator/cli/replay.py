@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli import output
 from orchestrator.cli.shared import json_option, results_option
 from orchestrator.errors import EXIT_OK, EXIT_SOME_FAILED
 
@@ -42,6 +43,7 @@ def command(
 
     view = QuietView() if as_json else PlainView()
     replayed = replay(find_run(run, results), model, snippet, view)
+    output.kept_in(replayed.folder)
     if as_json:
         ends = [end.model_dump(mode="json") for end in replayed.ends]
         click.echo(json.dumps({"ok": replayed.ok, "ends": ends}, ensure_ascii=False))

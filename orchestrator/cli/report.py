@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli import output
 from orchestrator.cli.shared import json_option, results_option
 
 EPILOG = """
@@ -34,6 +35,7 @@ def command(run: str, results: Path, as_json: bool) -> None:
     from orchestrator.views.console import table_console
 
     report = make_report(find_run(run, results))
+    output.kept_in(report.folder / "results.csv")
     if as_json:
         click.echo(json.dumps(report.as_json(), ensure_ascii=False))
         write_files(report)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import output
 from orchestrator.cli.shared import json_option
 from orchestrator.errors import EXIT_OK, EXIT_SOME_FAILED
 from orchestrator.selftest.run import DEFAULT_SIZE_MIB, MIN_SIZE_MIB
@@ -52,11 +53,12 @@ def command(ctx: click.Context, size_mib: int | None, as_json: bool) -> None:
 
     Takes about a minute. The verdict is kept, and goes into run.json of the runs on this machine.
     """
-    from orchestrator.selftest.record import keep
+    from orchestrator.selftest.record import keep, record_file
     from orchestrator.selftest.run import run_selftest
 
     found = run_selftest(size_mib, lambda text: click.echo(text, err=True))
     keep(found)
+    output.kept_in(record_file())
     if as_json:
         click.echo(found.model_dump_json())
     else:

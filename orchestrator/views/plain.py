@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from typing import TextIO
@@ -56,9 +55,7 @@ class PlainView:
 
     def _say(self, text: str) -> None:
         clock = minutes(time.monotonic() - self._start)
-        # whoever read these lines may have gone away, which is no reason to end a run
-        with contextlib.suppress(OSError, ValueError):
-            print(f"[{clock}] {printable(text)}", file=self._stream, flush=True)
+        print(f"[{clock}] {printable(text)}", file=self._stream, flush=True)
 
 
 class QuietView(PlainView):
