@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import paths
+from orchestrator.errors import UsageError
 from orchestrator.stacks import Model
 
 WARM_BLOCK_BYTES = 1 << 22
@@ -17,7 +19,7 @@ class Checkpoint:
     """A model's files. path is None when they are missing, or when the model needs none."""
 
     path: Path | None
-    missing: str | None = None  # what is missing and the command that gets it
+    missing: str | None = None  # why it is missing, and the command that gets it
 
 
 def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
@@ -32,7 +34,7 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
     for snapshot in _snapshots(repository, model.revision):
         wanted = snapshot / file if file else snapshot
         if wanted.exists():
-            return Checkpoint(wanted)
+            return _in_hub_cache(wanted)
     get = f"hf download {repository}" + (f" {file}" if file else "")
     get += f" --revision {model.revision}" if model.revision else ""
     return Checkpoint(
@@ -77,6 +79,14 @@ def hub_cache() -> Path:
         return Path(os.environ["HF_HOME"]) / "hub"
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "huggingface" / "hub"
+
+
+def _in_hub_cache(path: Path) -> Checkpoint:
+    try:
+        paths.require_utf8("its checkpoint", path)
+    except UsageError as error:  # nobody may have asked for this model
+        return Checkpoint(None, str(error))
+    return Checkpoint(path)
 
 
 def _snapshots(repository: str, revision: str | None) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -25,17 +26,19 @@ HOST_FILES = (HOST, WORKERS / "contract.py", WORKERS / "audio_buffer.py")
 
 def envs_home() -> Path:
     """The folder that holds built envs."""
-    home = os.environ.get("ASRBENCH_HOME")
-    root = Path(home) if home else Path(platformdirs.user_data_dir("asrbench", appauthor=False))
-    return root.absolute() / "envs"
+    return (_asrbench_home() or _default_home(platformdirs.user_data_dir)) / "envs"
 
 
 def cache_home() -> Path:
     """The folder for what can be fetched again."""
-    home = os.environ.get("ASRBENCH_HOME")
-    if home:
-        return Path(home).absolute() / "cache"
-    return Path(platformdirs.user_cache_dir("asrbench", appauthor=False)).absolute()
+    home = _asrbench_home()
+    return home / "cache" if home else _default_home(platformdirs.user_cache_dir)
+
+
+def check_homes() -> None:
+    """Raises UsageError if envs or caches are where no record could name them."""
+    envs_home()
+    cache_home()
 
 
 def require_utf8(option: str, path: Path) -> None:
@@ -48,3 +51,17 @@ def require_utf8(option: str, path: Path) -> None:
             f"{option} {whole}: this path is not UTF-8, as a run's records are; rename it, or "
             "choose another"
         ) from error
+
+
+def _asrbench_home() -> Path | None:
+    home = os.environ.get("ASRBENCH_HOME")
+    if not home:
+        return None
+    require_utf8("ASRBENCH_HOME", Path(home))
+    return Path(home).absolute()
+
+
+def _default_home(user_dir: Callable[..., str]) -> Path:
+    home = Path(user_dir("asrbench", appauthor=False)).absolute()
+    require_utf8("the default of ASRBENCH_HOME,", home)
+    return home

@@ -124,18 +124,28 @@ def find_stack(stacks: dict[str, Stack], name: str) -> Stack:
 
 
 def _stack_folders(extra: Sequence[Path]) -> list[Path]:
-    from_environment = os.environ.get("ASRBENCH_STACKS", "")
-    roots = [Path(part) for part in from_environment.split(os.pathsep) if part] + list(extra)
+    from_environment = os.environ.get("ASRBENCH_STACKS", "").split(os.pathsep)
+    roots = [("ASRBENCH_STACKS", Path(part)) for part in from_environment if part]
+    roots += [("--stacks", root) for root in extra]
     folders = _stacks_below(paths.SHIPPED_STACKS)
-    for root in roots:
-        if not root.is_dir():
-            raise StackError(f"--stacks {root}: there is no such folder")
-        root = root.resolve()  # noqa: PLW2901
-        found = [root] if (root / "pyproject.toml").is_file() else _stacks_below(root)
-        if not found:
-            raise StackError(f"--stacks {root}: no folder in it has a pyproject.toml")
+    for origin, root in roots:
+        found = _stacks_of(origin, root)
         folders += [folder for folder in found if folder not in folders]
     return folders
+
+
+def _stacks_of(origin: str, root: Path) -> list[Path]:
+    """origin: the option or variable that named it."""
+    paths.require_utf8(origin, root)
+    if not root.is_dir():
+        raise StackError(f"{origin} {root}: there is no such folder")
+    real = root.resolve()
+    found = [real] if (real / "pyproject.toml").is_file() else _stacks_below(real)
+    if not found:
+        raise StackError(f"{origin} {real}: no folder in it has a pyproject.toml")
+    for folder in found:  # links lead anywhere
+        paths.require_utf8(origin, folder)
+    return found
 
 
 def _stacks_below(root: Path) -> list[Path]:

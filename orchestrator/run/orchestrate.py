@@ -54,9 +54,8 @@ class Finished:
 
 def prepare(options: RunOptions) -> Prepared:
     """Read stacks and snippets. Raises UsageError for anything that cannot be what was meant."""
+    paths.check_homes()
     paths.require_utf8("--snippets", options.snippets)
-    for folder in options.stacks:
-        paths.require_utf8("--stacks", folder)
     for checkpoint in options.checkpoints.values():
         paths.require_utf8("--checkpoint", checkpoint)
     stacks = load_stacks(options.stacks)
