@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import RunFolderError
 from orchestrator.files import sync_folder
+from orchestrator.platforms import quoted
 from schemas.records import JOURNAL_LINE, JournalLine
 
 
@@ -47,9 +48,10 @@ class Journal:
                 data = data[self._file.write(data) :]
             os.fsync(self._file.fileno())
         except OSError as error:
+            go_on = quoted(["asrbench", "orchestrate", "--resume", str(self._path.parent)])
             raise RunFolderError(
                 f"cannot write {self._path}: {error.strerror}; what is in it is safe: make room, "
-                f"then go on with: asrbench orchestrate --resume {self._path.parent}"
+                f"then go on with: {go_on}"
             ) from error
 
         self.check()

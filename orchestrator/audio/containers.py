@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import AudioError
+from orchestrator.platforms import quoted
 
 UNKNOWN_LENGTH = 1 << 40  # libsndfile's stand-in for "the header does not say" is near 2**63
 _SIZED_FORMATS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU"}  # their header holds the length
@@ -43,6 +44,11 @@ def check_container(path: Path, file: Any) -> None:
         raise AudioError(f"{path} has no audio in it: 0 frames")
 
 
+def ffmpeg_command(path: Path) -> str:
+    """What a person types in the recording's folder to make a WAV file of it."""
+    return quoted(["ffmpeg", "-i", path.name, "NAME.wav"])
+
+
 def _check_sizes(path: Path, file: Any) -> None:
     limit = _STREAMED_SIZE.get(file.format, _STREAMED_SIZE_32_BIT)
     for promised, present in _SHORT.findall(file.extra_info):
@@ -55,7 +61,7 @@ def _check_sizes(path: Path, file: Any) -> None:
     if file.frames == 0 and size > 1024:
         raise AudioError(
             f"{path} says 0 frames but holds {size} bytes: a stream whose header was never "
-            f"completed; rewrite it: sox --ignore-length {path.name} NAME.wav"
+            f"completed; rewrite it: {quoted(['sox', '--ignore-length', path.name, 'NAME.wav'])}"
         )
 
 
@@ -82,7 +88,7 @@ def _check_ogg(path: Path) -> None:
     if streams > 1:
         raise AudioError(
             f"{path} is {streams} recordings joined, of which only the first would be heard; "
-            f"decode them into one: ffmpeg -i {path.name} NAME.wav"
+            f"decode them into one: {ffmpeg_command(path)}"
         )
     if not ended:
         raise AudioError(f"{path} is truncated: its stream has no end; copy it again")
@@ -94,7 +100,7 @@ def _check_mp3(path: Path, file: Any) -> None:
     if more_s > _MP3_SLACK_S:
         raise AudioError(
             f"{path} has {more_s:.1f} s more audio than its header says, which would not be heard; "
-            f"decode it: ffmpeg -i {path.name} NAME.wav"
+            f"decode it: {ffmpeg_command(path)}"
         )
 
 

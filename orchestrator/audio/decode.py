@@ -19,7 +19,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from orchestrator.audio.containers import UNKNOWN_LENGTH, check_container
+from orchestrator.audio.containers import UNKNOWN_LENGTH, check_container, ffmpeg_command
 from orchestrator.errors import AudioError
 from schemas.messages import SAMPLE_RATE_HZ
 
@@ -141,7 +141,7 @@ def _why_not(path: Path, error: Exception) -> str:
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not audio; run: git lfs pull"
     if path.suffix.lower() in FOREIGN_SUFFIXES or start[4:8] == b"ftyp":
-        return f"libsndfile does not read this format; convert it: ffmpeg -i {path.name} NAME.wav"
+        return f"libsndfile does not read this format; convert it: {ffmpeg_command(path)}"
     reason = getattr(error, "error_string", None) or str(error)
     if "possibly a pipe" in reason:  # how the MP3 decoder says that it found no frame
         reason = "no audio frames were found."

@@ -217,10 +217,12 @@ def _show(finished: Any, as_json: bool) -> None:
         document = report.as_json() | {"exit_code": finished.exit_code}
         click.echo(json.dumps(document, ensure_ascii=False))
         return
+    from orchestrator.platforms import quoted
     from orchestrator.reports.table import print_report
     from orchestrator.views.console import table_console
 
     print_report(table_console(), report.summaries, report.rows, report.signature)
     click.echo(f"results  {report.folder / 'results.csv'}")
     if finished.exit_code == EXIT_INTERRUPTED:
-        click.echo(f"go on    asrbench orchestrate --resume {report.folder}")
+        words = ["asrbench", "orchestrate", "--resume", str(report.folder)]
+        click.echo(f"go on    {quoted(words)}")

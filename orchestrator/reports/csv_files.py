@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.errors import RunFolderError
 from orchestrator.files import whole_file
+from orchestrator.platforms import quoted
 from orchestrator.reports.rows import Row, speaker
 from orchestrator.reports.summary import ModelSummary, signature
 from schemas.records import Attempt, MemoryPeak, Plan
@@ -217,5 +218,5 @@ def _write(file: Path, columns: Sequence[str], lines: Iterable[dict[str, Cell]])
     except OSError as error:
         raise RunFolderError(
             f"cannot write {file}: {error.strerror}; the journal beside it is safe: make room, "
-            f"then: asrbench report {file.parent}"
+            f"then: {quoted(['asrbench', 'report', str(file.parent)])}"
         ) from error

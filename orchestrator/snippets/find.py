@@ -15,6 +15,7 @@ from pathlib import Path
 
 from orchestrator.audio import decode
 from orchestrator.errors import AudioError, SnippetsError
+from orchestrator.platforms import quoted
 from orchestrator.snippets import manifest
 from orchestrator.snippets.snippet import Snippet, printable_name
 
@@ -30,7 +31,8 @@ def find_snippets(path: Path) -> list[Snippet]:
     if all(snippet.error for snippet in found):
         raise SnippetsError(
             f"none of the {len(found)} recordings in {path} can be used. The first: "
-            f"{found[0].error}\nAll of them: asrbench snippets check {path}"
+            f"{found[0].error}\n"
+            f"All of them: {quoted(['asrbench', 'snippets', 'check', str(path)])}"
         )
     return found
 
