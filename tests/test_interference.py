@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from trees import LIMIT_S, line_of
 
 from orchestrator.interference import disturbances, worker_cpu_s
-from orchestrator.platforms import MachineState, look_at_machine
+from orchestrator.platforms import MachineState, MachineWatch
 
 OTHERS = "other programs used"
 SPIN = "import time\nwhile time.process_time() < 0.5: pass"
@@ -151,21 +152,26 @@ def test_the_workers_cpu_time_is_a_difference(before, after, cpu_s):
     assert worker_cpu_s(before, after) == cpu_s
 
 
+def look():
+    with contextlib.closing(MachineWatch()) as watch:
+        return watch.look()
+
+
 def test_a_look_is_plain_numbers_and_strings():
-    state = look_at_machine()
+    state = look()
     assert state.busy_s > 0
     assert MachineState(**json.loads(json.dumps(asdict(state)))) is not None
 
 
 def test_real_programs_beside_are_named():
     """Other load can only add to them, so this holds on a busy machine too."""
-    before = look_at_machine()
+    before = look()
     spinners = [
         subprocess.Popen([sys.executable, "-I", "-c", SPIN]) for _ in range(2 + before.cpus // 16)
     ]
     for spinner in spinners:
         assert spinner.wait(LIMIT_S) == 0
-    said = disturbances(before, look_at_machine(), 0.0)
+    said = disturbances(before, look(), 0.0)
     assert any(sentence.startswith(OTHERS) for sentence in said), said
 
 
@@ -174,18 +180,18 @@ def test_a_real_workers_own_load_is_not_named(cgroup_or_not, start):
     tree = start(SPIN_ON_COMMAND)
     quiet = []
     for _ in range(3):
-        before, cpu_before = look_at_machine(), tree.cpu_s_by_pid()
+        before, cpu_before = look(), tree.cpu_s_by_pid()
         tree.write(b"0.8 0\n", time.monotonic() + LIMIT_S)
         assert line_of(tree.stdout) == "done"
         cpu_s = worker_cpu_s(cpu_before, tree.cpu_s_by_pid())
-        after = look_at_machine()
+        after = look()
         others = _others_cpus(before, after, cpu_s)
         if not others:
             return
         # both together cannot use more CPUs than there are, whatever else runs
         assert others + cpu_s / (after.at_s - before.at_s) < after.cpus + 0.25
         time.sleep(0.8)
-        quiet.append(not _others_cpus(after, look_at_machine(), 0.0))
+        quiet.append(not _others_cpus(after, look(), 0.0))
     assert not all(quiet), "the worker's own load was taken for that of others"
     pytest.skip("others kept this machine busy: only the sum was checked")
 

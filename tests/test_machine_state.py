@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ if sys.platform != "linux":
     pytest.skip("reads /proc and /sys", allow_module_level=True)
 
 from orchestrator.interference import disturbances
-from orchestrator.platforms.linux_state import look
+from orchestrator.platforms.linux_state import MachineWatch
 from orchestrator.platforms.machine_state import MachineState
 
 CPUS = sorted(os.sched_getaffinity(0))  # the captured machine has those that we may use
@@ -74,7 +75,8 @@ def captured(tmp_path):
             file = tmp_path / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text.rstrip("\n") + "\n", encoding="ascii")
-        return look(tmp_path / "proc", tmp_path / "sys")
+        with contextlib.closing(MachineWatch(tmp_path / "proc", tmp_path / "sys")) as watch:
+            return watch.look()
 
     return go
 
@@ -287,7 +289,8 @@ def test_power_is_told_of_machines_with_a_battery_of_their_own(captured, files, 
 
 
 def test_this_machine_can_be_looked_at():
-    before, after = look(), look()
+    with contextlib.closing(MachineWatch()) as watch:
+        before, after = watch.look(), watch.look()
     assert after.busy_s >= before.busy_s > 0
     assert after.at_s >= before.at_s
     assert after.controller_cpu_s >= before.controller_cpu_s

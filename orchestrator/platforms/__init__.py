@@ -5,7 +5,7 @@ point_latest(link, target)            results/latest → the newest run
 quoted(words)                         a command as a person can paste it
 kernel_lines(pids, since)             what the system's log says of these processes
 leave_to_guardian(folder)             deleted should this process be killed, where that can be
-look_at_machine()                     counters of the whole machine → MachineState
+MachineWatch().look()                 counters of the whole machine → MachineState
 memory_counter()                      what counts a worker's tree here, for this user
 worker_network(python)                "none" if its workers can do without; else "open",
                                       or "open: " and why this system refuses
@@ -26,12 +26,12 @@ from schemas.records import MemoryPeak
 
 if sys.platform == "win32":
     from orchestrator.platforms.windows import (
+        MachineWatch,
         configured_libraries,
         cpu_name,
         gpus,
         kernel_lines,
         leave_to_guardian,
-        look_at_machine,
         memory_counter,
         point_latest,
         quoted,
@@ -42,12 +42,12 @@ if sys.platform == "win32":
     )
 elif sys.platform == "darwin":
     from orchestrator.platforms.macos import (
+        MachineWatch,
         configured_libraries,
         cpu_name,
         gpus,
         kernel_lines,
         leave_to_guardian,
-        look_at_machine,
         memory_counter,
         point_latest,
         quoted,
@@ -58,11 +58,11 @@ elif sys.platform == "darwin":
     )
 else:
     from orchestrator.platforms.linux import (
+        MachineWatch,
         cpu_name,
         gpus,
         kernel_lines,
         leave_to_guardian,
-        look_at_machine,
         memory_counter,
         point_latest,
         quoted,
@@ -78,6 +78,7 @@ else:
 __all__ = [
     "ByteStream",
     "MachineState",
+    "MachineWatch",
     "ProcessTree",
     "configured_libraries",
     "cpu_name",
@@ -85,7 +86,6 @@ __all__ = [
     "gpus",
     "kernel_lines",
     "leave_to_guardian",
-    "look_at_machine",
     "memory_counter",
     "point_latest",
     "quoted",

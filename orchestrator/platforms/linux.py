@@ -22,16 +22,16 @@ from orchestrator.platforms.guardian import TREE_MARK
 from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.linux_hardware import cpu_name, gpus
 from orchestrator.platforms.linux_memory import LinuxMemory
-from orchestrator.platforms.linux_state import look as look_at_machine
+from orchestrator.platforms.linux_state import MachineWatch
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
 from schemas.records import MemoryPeak
 
 __all__ = [
+    "MachineWatch",
     "cpu_name",
     "gpus",
     "kernel_lines",
     "leave_to_guardian",
-    "look_at_machine",
     "memory_counter",
     "point_latest",
     "quoted",

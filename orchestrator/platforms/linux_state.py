@@ -25,48 +25,67 @@ from orchestrator.platforms.small_files import number_of, read_small
 _SOME = re.compile(rb"^some .*\btotal=(\d{1,19})$", re.MULTILINE)
 _CPU = re.compile(rb"^cpu(\d{1,9})((?: \d{1,19}){8,})$", re.MULTILINE)
 _THROTTLED_UNIT_S = {b"throttled_usec": 1e-6, b"throttled_time": 1e-9}  # v2, v1
-_COUNTERS = OpenFiles()
 _MAINS = (b"Mains", b"USB")  # a laptop that is fed through USB-C may have no other
 
 
-def look(proc: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> MachineState:
-    """The state now. In a container, of the machine around it, as far as it is shown."""
-    cpus = os.sched_getaffinity(0)
-    busy_s, steal_s = _cpu_times(_counter(f"{proc}/stat"), cpus)
-    vmstat = _counter(f"{proc}/vmstat")
-    page_bytes = os.sysconf("SC_PAGE_SIZE")
-    waited = _SOME.search(_counter(f"{proc}/pressure/memory"))
-    times, counts = _throttle_files(sysfs)
-    throttled_ms, throttles = _numbers(times), _numbers(counts)
-    return MachineState(
-        at_s=time.monotonic(),
-        cpus=len(cpus),
-        controller_cpu_s=time.process_time(),
-        busy_s=busy_s,
-        steal_s=steal_s,
-        swapped_in_bytes=_times(number_of(b"pswpin", vmstat), page_bytes),
-        swapped_out_bytes=_times(number_of(b"pswpout", vmstat), page_bytes),
-        oom_kills=number_of(b"oom_kill", vmstat),
-        memory_wait_s=int(waited[1]) * 1e-6 if waited else None,
-        throttled_s=tuple(ms * 1e-3 for ms in throttled_ms) if throttled_ms else None,
-        throttles=sum(throttles) if throttles else None,
-        quota_wait_s=_quota_wait_s(proc),
-        power=_power(f"{sysfs}/class/power_supply"),
-    )
+class MachineWatch:
+    """The machine's counters, of which some are kept open between two looks."""
+
+    def __init__(self, proc: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> None:
+        self._proc, self._sysfs = proc, sysfs
+        self._kept = OpenFiles()
+
+    def look(self) -> MachineState:
+        """The state now. In a container, of the machine around it, as far as it is shown."""
+        cpus = os.sched_getaffinity(0)
+        busy_s, steal_s = _cpu_times(self._counter(f"{self._proc}/stat"), cpus)
+        vmstat = self._counter(f"{self._proc}/vmstat")
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        waited = _SOME.search(self._counter(f"{self._proc}/pressure/memory"))
+        times, counts = _throttle_files(self._sysfs)
+        throttled_ms, throttles = _numbers(times), _numbers(counts)
+        return MachineState(
+            at_s=time.monotonic(),
+            cpus=len(cpus),
+            controller_cpu_s=time.process_time(),
+            busy_s=busy_s,
+            steal_s=steal_s,
+            swapped_in_bytes=_times(number_of(b"pswpin", vmstat), page_bytes),
+            swapped_out_bytes=_times(number_of(b"pswpout", vmstat), page_bytes),
+            oom_kills=number_of(b"oom_kill", vmstat),
+            memory_wait_s=int(waited[1]) * 1e-6 if waited else None,
+            throttled_s=tuple(ms * 1e-3 for ms in throttled_ms) if throttled_ms else None,
+            throttles=sum(throttles) if throttles else None,
+            quota_wait_s=self._quota_wait_s(),
+            power=_power(f"{self._sysfs}/class/power_supply"),
+        )
+
+    def close(self) -> None:
+        """Give the files back."""
+        self._kept.close()
+
+    def _counter(self, path: str) -> bytes:
+        """Of a file that stays as long as the machine, or as our cgroup; empty without one."""
+        try:
+            return self._kept.read(path)
+        except OSError:
+            return b""
+
+    def _quota_wait_s(self) -> float | None:
+        files = _quota_files(self._proc, self._counter(f"{self._proc}/self/cgroup"))
+        found = [
+            count * unit_s
+            for text in map(self._counter, files)
+            for name, unit_s in _THROTTLED_UNIT_S.items()
+            if (count := number_of(name, text)) is not None
+        ]
+        return sum(found) if found else None
 
 
 def _read(path: str) -> bytes:
     """Empty if it cannot be read."""
     try:
         return read_small(path)
-    except OSError:
-        return b""
-
-
-def _counter(path: str) -> bytes:
-    """The same of a file that stays as long as the machine, or its cgroup, and is kept open."""
-    try:
-        return _COUNTERS.read(path)
     except OSError:
         return b""
 
@@ -124,17 +143,6 @@ def _quota_files(proc: Path, _memberships: bytes) -> tuple[str, ...]:
         return ()
     files = (place / "cpu.stat" for folder in own for place in (folder, *folder.parents))
     return tuple(str(file) for file in files if file.exists())
-
-
-def _quota_wait_s(proc: Path) -> float | None:
-    files = _quota_files(proc, _counter(f"{proc}/self/cgroup"))
-    found = [
-        count * unit_s
-        for text in map(_counter, files)
-        for name, unit_s in _THROTTLED_UNIT_S.items()
-        if (count := number_of(name, text)) is not None
-    ]
-    return sum(found) if found else None
 
 
 def _power(supplies: str) -> str | None:

@@ -17,16 +17,16 @@ import psutil
 
 from orchestrator.platforms import psutil_trees
 from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
-from orchestrator.platforms.psutil_state import look as look_at_machine
+from orchestrator.platforms.psutil_state import MachineWatch
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from schemas.records import MemoryPeak
 
 __all__ = [
+    "MachineWatch",
     "cpu_name",
     "gpus",
     "kernel_lines",
     "leave_to_guardian",
-    "look_at_machine",
     "memory_counter",
     "point_latest",
     "quoted",

@@ -14,15 +14,21 @@ import psutil
 from orchestrator.platforms.machine_state import MachineState
 
 
-def look() -> MachineState:
-    """The state now."""
-    return MachineState(
-        at_s=time.monotonic(),
-        cpus=os.cpu_count() or 1,
-        controller_cpu_s=time.process_time(),
-        busy_s=_busy_s(),
-        power=_power(),
-    )
+class MachineWatch:
+    """The machine's counters; nothing is kept open here."""
+
+    def look(self) -> MachineState:
+        """The state now."""
+        return MachineState(
+            at_s=time.monotonic(),
+            cpus=os.cpu_count() or 1,
+            controller_cpu_s=time.process_time(),
+            busy_s=_busy_s(),
+            power=_power(),
+        )
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 def _busy_s() -> float | None:

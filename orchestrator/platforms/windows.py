@@ -15,15 +15,15 @@ from collections.abc import Collection
 from pathlib import Path
 
 from orchestrator.platforms import windows_api, windows_events
-from orchestrator.platforms.psutil_state import look as look_at_machine
+from orchestrator.platforms.psutil_state import MachineWatch
 from orchestrator.platforms.windows_tree import WindowsProcessTree
 
 __all__ = [
+    "MachineWatch",
     "cpu_name",
     "gpus",
     "kernel_lines",
     "leave_to_guardian",
-    "look_at_machine",
     "memory_counter",
     "point_latest",
     "quoted",

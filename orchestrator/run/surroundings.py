@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from orchestrator.interference import disturbances, worker_cpu_s
-from orchestrator.platforms import devices, look_at_machine
+from orchestrator.platforms import MachineWatch, devices
 from orchestrator.supervisor.worker import Worker
 
 # a compositor and a browser hold a few hundred MB; more is somebody who computes
@@ -23,19 +23,20 @@ class Surroundings:
         self._devices = devices.DeviceSampler(worker.pids, devices.device_sources())
         self._meter = devices.EnergyMeter(devices.energy_counters())
         self._energy = self._meter.read()
-        self._cpu_s, self._machine = worker.cpu_s_by_pid(), look_at_machine()
+        self._watch = MachineWatch()
+        self._cpu_s, self._machine = worker.cpu_s_by_pid(), self._watch.look()
 
     def begin(self) -> None:
         """An attempt starts."""
         self._devices.reset()
         self._energy = self._meter.read()
         if time.monotonic() - self._machine.at_s > FRESH_S:
-            self._cpu_s, self._machine = self._worker.cpu_s_by_pid(), look_at_machine()
+            self._cpu_s, self._machine = self._worker.cpu_s_by_pid(), self._watch.look()
 
     def end(self) -> dict[str, Any]:
         """Fields of the attempt's record, and notes on what could not be seen."""
         cpu_before_s, before = self._cpu_s, self._machine
-        self._cpu_s, self._machine = self._worker.cpu_s_by_pid(), look_at_machine()
+        self._cpu_s, self._machine = self._worker.cpu_s_by_pid(), self._watch.look()
         cpu_s = worker_cpu_s(cpu_before_s, self._cpu_s)
         held = self._devices.peaks()
         problems = (self._devices.problem(), self._meter.problem())
@@ -53,6 +54,7 @@ class Surroundings:
         """Let the drivers go."""
         self._devices.close()
         self._meter.close()
+        self._watch.close()
 
     def _other_clients(self, used: set[str]) -> list[str]:
         if not used:
