@@ -15,7 +15,7 @@ from trees import LIMIT_S, line_of, until
 if sys.platform != "linux":
     pytest.skip("reads /proc", allow_module_level=True)
 
-from orchestrator.platforms import cgroups, guardian, procfs
+from orchestrator.platforms import cgroups, guardian, procfs, proportional
 
 STARTS_A_DAEMON = """
 import subprocess, sys
@@ -125,3 +125,14 @@ def test_memory_is_told_although_page_tables_cannot_be_read(monkeypatch, start):
         tree.close()
         over.set()
     until(lambda: not runs(daemon))
+
+
+def test_page_tables_that_are_read_slowly_count_when_they_are_read(monkeypatch):
+    over, memory = threading.Event(), proportional.ProportionalMemory()
+    monkeypatch.setattr(proportional, "ANSWER_S", 0.01)
+    monkeypatch.setattr(procfs, "proportional_bytes", lambda pids: over.wait(LIMIT_S) and len(pids))
+    assert memory.now([1, 2, 3]) is None
+    assert memory.now([1, 2]) is None
+    over.set()
+    until(lambda: memory.now([1, 2]) is not None)
+    assert memory.now([1]) == 1

@@ -24,6 +24,8 @@ class ProportionalMemory:
 
     def __init__(self) -> None:
         self._next_s = 0.0
+        self._reader: threading.Thread | None = None
+        self._answers = list[int]()
 
     def seldom(self, pids: list[int]) -> int | None:
         """Bytes; None if it was asked for just now, or cannot be had."""
@@ -32,21 +34,27 @@ class ProportionalMemory:
             return None
         found = self.now(pids)
         now_s = time.monotonic()
-        self._next_s = max(self._next_s, now_s + (now_s - start_s) / SHARE)
+        self._next_s = now_s + (now_s - start_s) / SHARE
         return found
 
     def now(self, pids: list[int]) -> int | None:
-        """Bytes; None if there is no answer, and then a thread is left waiting for it."""
-        if self._next_s == float("inf"):
+        """Bytes; None if there is no answer yet: a late one comes with a later call."""
+        wait_s = 0.0
+        if self._reader is None:
+            wait_s, self._answers = ANSWER_S, list[int]()
+            answers = self._answers
+            reader = threading.Thread(
+                target=lambda: answers.append(procfs.proportional_bytes(pids)),
+                name="page table reader",
+                daemon=True,
+            )
+            try:
+                reader.start()
+            except RuntimeError:  # no room for a thread below a limit of processes
+                return None
+            self._reader = reader
+        self._reader.join(wait_s)
+        if self._reader.is_alive():  # one such thread is enough
             return None
-        answers = list[int]()
-        reader = threading.Thread(
-            target=lambda: answers.append(procfs.proportional_bytes(pids)),
-            name="page table reader",
-            daemon=True,
-        )
-        reader.start()
-        reader.join(ANSWER_S)
-        if not answers:
-            self._next_s = float("inf")  # one such thread is enough
-        return answers[0] if answers else None
+        self._reader = None
+        return self._answers[0] if self._answers else None
