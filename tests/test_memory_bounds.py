@@ -120,6 +120,46 @@ def test_shared_memory_does_not_hide_page_cache(with_cgroup, stepped, weights):
     assert (peak.method, peak.bound) != ("cgroup-v1", "exact")
 
 
+def test_a_file_that_came_and_went_between_two_looks_makes_no_exact_peak(
+    with_cgroup, stepped, weights
+):
+    """It was page cache, of which no look tells."""
+    tree, go_on = stepped(
+        f"step()\nwith open({str(weights.with_name('scratch'))!r}, 'wb') as file:\n"
+        f"    for _ in range(200): file.write(b'x' * {MIB})\nos.unlink(file.name); step()\n"
+    )
+    peak = window(tree, go_on)
+    if peak.cgroup_bytes < 2 * N:
+        pytest.skip("the file was not written to a disk: is the temporary folder in memory?")
+    assert (peak.method, peak.bound) in [(tree._cgroup.method, "upper"), ("vmhwm", "exact")]
+
+
+def test_a_child_that_ended_when_a_window_had_just_begun_is_in_it(with_cgroup, stepped, weights):
+    """No look of the window sees it, and it has no page fault in it."""
+    tree, go_on = stepped(
+        "import signal\nbase = touched(6 * N)\nreading, writing = os.pipe()\nstep()\n"
+        "pid = child(lambda: (touched(2 * N), os.write(writing, b'x'), time.sleep(600)))\n"
+        "os.read(reading, 1); step(); os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)\n"
+        f"with open({str(weights.with_name('cache'))!r}, 'wb') as file:\n"
+        f"    for _ in range(300): file.write(b'x' * {MIB})\nstep()\n"
+    )
+    go_on()
+    assert window(tree, go_on).bound != "exact"
+
+
+def test_a_process_that_somebody_moved_out_of_its_cgroup_is_not_exact(with_cgroup, stepped):
+    """What its children do out there, no page fault tells."""
+    other = made_cgroup()
+    tree, go_on = stepped("step()\npid = child(lambda: touched(N)); os.waitpid(pid, 0); step()\n")
+    try:
+        other.folder.write("cgroup.procs", str(tree.pid))
+        assert window(tree, go_on).bound != "exact"
+        assert tree.memory().bound != "exact"
+    finally:
+        tree.close()
+        other.close()
+
+
 def test_a_kill_at_the_limit_of_a_cgroup_above_makes_a_lower_bound(stepped, monkeypatch):
     container = made_cgroup()
     version = 2 if isinstance(container, cgroups.CgroupV2) else 1

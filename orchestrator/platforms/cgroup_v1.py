@@ -68,6 +68,7 @@ class CgroupV1:
     def look(self) -> Sample | None:
         """Anonymous and file-backed memory apart, page cache included."""
         anon, *others = self.folder.numbers("memory.stat", *_CHARGES)
+        others.append(self.folder.number("memory.kmem.usage_in_bytes"))
         return None if anon is None else charged_sample(anon, *(other or 0 for other in others))
 
     def close(self) -> None:

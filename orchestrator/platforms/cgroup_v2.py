@@ -15,7 +15,7 @@ from orchestrator.platforms.sampling import Sample, charged_sample
 
 METHOD = "cgroup-v2"
 
-_CHARGES = (b"anon", b"file", b"shmem", b"file_mapped", b"pgfault")
+_CHARGES = (b"anon", b"file", b"shmem", b"file_mapped", b"pgfault", b"kernel")
 
 
 class CgroupV2:

@@ -17,6 +17,7 @@ import sys
 
 assert sys.platform not in ("win32", "darwin")
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,6 +34,8 @@ PERIOD_WITH_CGROUP_S = 0.25
 PERIOD_WITHOUT_S = 0.01
 OUT_OF_MEMORY = "out of memory"  # the kernel's words
 NEGLIGIBLE = 0.02  # of a peak
+# each CPU charges 64 pages ahead, and tells of as many with a delay (mm/memcontrol.c)
+UNSETTLED_BYTES = 2 * 64 * os.sysconf("SC_PAGE_SIZE") * (os.cpu_count() or 1)
 
 
 class LinuxMemory:
@@ -121,8 +124,11 @@ class LinuxMemory:
 
     def pids(self) -> list[int]:
         """Of the tree, as far as they are known."""
-        members = self._cgroup.folder.pids() if self._cgroup else []
-        return members or procfs.tree_pids(self._pid)  # somebody may have moved them out of it
+        return self._members() or procfs.tree_pids(self._pid)
+
+    def _members(self) -> list[int]:
+        """Of the cgroup; somebody may have moved them out of it."""
+        return self._cgroup.folder.pids() if self._cgroup else []
 
     def _oom_kills(self) -> int:
         return self._cgroup.oom_kills() if self._cgroup else 0
@@ -172,7 +178,9 @@ class LinuxMemory:
         missing = peaks.most_uncharged_bytes - (peaks.uncharged_bytes or 0)
         # what other processes had mapped of warm files between two looks, nobody counts
         more = not alone or missing > NEGLIGIBLE * peak_bytes
-        less = peaks.most_cache_bytes > NEGLIGIBLE * peak_bytes
+        # the looks may have missed what it was made of: page cache that came and went between two
+        seen = peaks.charged_bytes + (peaks.uncharged_bytes or 0) + UNSETTLED_BYTES
+        less = max(peak_bytes - seen, peaks.most_cache_bytes) > NEGLIGIBLE * peak_bytes
         if more and less:
             return "unknown"
         return "lower" if more else "upper" if less else "exact"
@@ -184,7 +192,8 @@ class LinuxMemory:
         return self._cgroup is not None and self._cgroup.was_at_limit()
 
     def _look(self) -> Sample | None:
-        pids = self.pids()
+        members = self._members()
+        pids = members or procfs.tree_pids(self._pid)
         sample = procfs.look(pids)
         if sample is None:
             return None
@@ -198,7 +207,8 @@ class LinuxMemory:
                 sample,
                 anon_bytes=charged.anon_bytes,
                 file_bytes=charged.file_bytes,
-                alone=self._is_alone(charged),
+                charged_bytes=charged.charged_bytes,
+                alone=self._is_alone(charged) and self._pid in members,
                 cache_bytes=charged.cache_bytes,
                 most_cache_bytes=charged.most_cache_bytes,
                 uncharged_bytes=max(0, sample.largest_file_bytes - mapped_bytes[1]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 CURVE_S = 10.0  # how much of the memory's course is kept
@@ -36,6 +36,7 @@ class Sample:
     largest_file_bytes: int = 0  # file-backed memory of the process that has most of it
     uncharged_bytes: int = 0
     most_uncharged_bytes: int = 0
+    charged_bytes: int = 0  # all that a cgroup pays for, the kernel's own for it too
     page_faults: int = 0  # of all processes that ever were in a cgroup
     alone: bool = False  # it is known that no other process was there since the look before
 
@@ -53,6 +54,7 @@ class Peaks:
     most_cache_bytes: int = 0
     uncharged_bytes: int | None = None  # the lowest: what was there all the time
     most_uncharged_bytes: int = 0
+    charged_bytes: int = 0
     process_high_water_bytes: int = 0  # of the largest single process
     alone: bool = True  # at all looks; not if the last one found nothing
     pids: set[int] = field(default_factory=set)
@@ -67,6 +69,7 @@ class Peaks:
         self.anon_bytes = _highest(self.anon_bytes, sample.anon_bytes)
         self.file_bytes = _highest(self.file_bytes, sample.file_bytes)
         self.cache_bytes = max(self.cache_bytes, sample.cache_bytes)
+        self.charged_bytes = max(self.charged_bytes, sample.charged_bytes)
         self.most_cache_bytes = max(self.most_cache_bytes, sample.most_cache_bytes)
         uncharged = sample.uncharged_bytes
         self.uncharged_bytes = min(
@@ -91,6 +94,7 @@ class Sampler:
         self._window = Peaks()
         self._curve: collections.deque[tuple[float, int]] = collections.deque()
         self._asked_at: float | None = None  # in this window
+        self._seen: Collection[int] = ()  # processes, at the last look
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory sampler", daemon=True)
@@ -111,7 +115,7 @@ class Sampler:
         self._take_fresh()
         with self._lock:
             reset()
-            self._window = Peaks()
+            self._window = Peaks(pids=set(self._seen))  # who was there when it began counts too
             self._asked_at = None
 
     def curve(self) -> list[tuple[float, int]]:
@@ -142,6 +146,7 @@ class Sampler:
             if sample is None:
                 self._total.alone = self._window.alone = False
                 return
+            self._seen = sample.high_water_bytes
             self._total.raise_to(sample)
             self._window.raise_to(sample)
             now = time.monotonic()
@@ -151,8 +156,10 @@ class Sampler:
                 self._curve.popleft()
 
 
-def charged_sample(anon: int, cache: int, shared: int, mapped: int, page_faults: int) -> Sample:
-    """What a cgroup's memory.stat says: bytes, and a count.
+def charged_sample(
+    anon: int, cache: int, shared: int, mapped: int, page_faults: int, kernel: int
+) -> Sample:
+    """What a cgroup's counters say: bytes, and a count.
 
     cache and mapped contain shared memory, of which nothing says how much is mapped.
     """
@@ -164,6 +171,7 @@ def charged_sample(anon: int, cache: int, shared: int, mapped: int, page_faults:
         {},
         cache_bytes=max(0, file - mapped),
         most_cache_bytes=file - max(0, mapped - shared),
+        charged_bytes=anon + cache + kernel,
         page_faults=page_faults,
     )
 
