@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from journals import attempt, failed, gave_up, plan, planned, report_of, rows, started
 
-from orchestrator.reports.blame import AFTER_OTHERS, KILLS, NOT_AGAIN, OTHERWISE
+from orchestrator.reports.blame import AFTER_OTHERS, KILLS, NOT_AGAIN, OTHERWISE, SOMETIMES
 from schemas.records import Crash, WorkerEnded
 
 CRASH = Crash(
@@ -32,10 +32,11 @@ def ended(**other):
         ([died("a", measured_before=1), attempt("a", retry=1)], AFTER_OTHERS),
         ([died("a", nth=2), attempt("a", retry=1)], NOT_AGAIN),  # the warm-up is no other
         ([died("a"), failed("a", retry=1, outcome="out_of_memory")], OTHERWISE),
-        ([died("a"), died("a", retry=1), attempt("a", retry=2)], NOT_AGAIN),
+        ([died("a"), died("a", retry=1), attempt("a", retry=2)], SOMETIMES),
+        ([died("a", measured_before=1), died("a", retry=1), attempt("a", retry=2)], SOMETIMES),
     ],
 )
-def test_a_snippet_is_blamed_by_how_its_last_try_ended(tries, blame):
+def test_a_snippet_is_blamed_by_how_its_tries_ended(tries, blame):
     (row,) = rows(plan(planned("a")), started(), *tries)
     assert row.blame == blame
 

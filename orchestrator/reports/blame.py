@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from schemas.records import Attempt
 
 KILLS = "this snippet kills the model"
+SOMETIMES = "this snippet kills the model, not always"
 AFTER_OTHERS = "only after others did it fail"
 NOT_AGAIN = "did not happen again"
 OTHERWISE = "alone it did not die, but failed in another way"
-_WORST_FIRST = (KILLS, OTHERWISE, AFTER_OTHERS, NOT_AGAIN)
+_WORST_FIRST = (KILLS, SOMETIMES, OTHERWISE, AFTER_OTHERS, NOT_AGAIN)
 
 
 def blame(history: Sequence[Attempt]) -> str | None:
@@ -25,6 +26,8 @@ def blame(history: Sequence[Attempt]) -> str | None:
         return KILLS
     if last.outcome != "ok":
         return OTHERWISE
+    if any(one.retry and one.crash is not None for one in history):
+        return SOMETIMES
     return AFTER_OTHERS if first.measured_before else NOT_AGAIN
 
 
