@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,12 +64,13 @@ class CgroupFolder:
             with contextlib.suppress(OSError):  # somebody removed it
                 self.write("cgroup.kill", "1")
         limit = time.monotonic() + EMPTYING_S
+        stopped = set[int]()
+        # who stands still forks no more, and keeps its place below a limit of processes
+        while (fresh := set(self.pids()) - stopped) and time.monotonic() < limit:
+            _signal(fresh, signal.SIGSTOP)
+            stopped |= fresh
         while (pids := self.pids()) and time.monotonic() < limit:
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except OSError:
-                    continue
+            _signal(pids, signal.SIGKILL)
             time.sleep(0.005)
 
     def remove(self) -> None:
@@ -82,3 +84,9 @@ class CgroupFolder:
                 if time.monotonic() > limit:
                     return
                 time.sleep(0.01)
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, number)

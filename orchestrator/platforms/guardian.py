@@ -58,7 +58,12 @@ def marked(
     readers, deadline = [], time.monotonic() + look_s
     while waiting and time.monotonic() < deadline:
         readers.append(threading.Thread(target=read, name="environment reader", daemon=True))
-        readers[-1].start()
+        try:
+            readers[-1].start()
+        except RuntimeError:  # no thread below a limit of processes: the tree has taken all
+            readers.pop()
+            read()
+            break
         before = -1
         while readers[-1].is_alive() and before < len(environments):
             before = len(environments)
@@ -153,7 +158,8 @@ def main(owner: str) -> None:
             time.sleep(ROUND_S)
     for kind, _, path in found:
         if kind == "folder" and Path(path).is_absolute():
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(RecursionError):  # a thousand folders in each other
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _members(folder: Path) -> list[int]:

@@ -88,7 +88,6 @@ class Channel:
             log_file.close()
             raise
         self.spawned_at = time.perf_counter()
-        self._log = LogPump(self.tree.stderr, log_file)
         self._dead = False
         self._closing = False
         self._frames_sent = 0
@@ -96,8 +95,15 @@ class Channel:
         self._events: queue.SimpleQueue[_Frame | _PipeEnded | _Exited] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="reply reader", daemon=True)
         self._waiter = threading.Thread(target=self._wait, name="exit waiter", daemon=True)
-        self._reader.start()
-        self._waiter.start()
+        try:
+            self._log = LogPump(self.tree.stderr, log_file)
+            self._reader.start()
+            self._waiter.start()
+        except BaseException:  # no thread, below a limit of processes
+            self._closing = True
+            self.tree.close()
+            log_file.close()
+            raise
 
     def send(self, request: Request, deadline: float, blob: memoryview | bytes = b"") -> None:
         """Write one frame. Raises WorkerFault if the worker is dead or reads nothing until then."""

@@ -33,14 +33,20 @@ def make_scratch() -> Path:
 def remove_scratch(folder: Path) -> bool:
     """Delete it with all that is in it. Never raises; False if something could not be deleted."""
     limit = time.monotonic() + HELD_S
-    shutil.rmtree(folder, ignore_errors=True)
+    _delete(folder)
     while os.path.lexists(folder):
         if time.monotonic() > limit:
             return False
         time.sleep(0.02)
-        _open_up(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(RecursionError):
+            _open_up(folder)
+        _delete(folder)
     return True
+
+
+def _delete(folder: Path) -> None:
+    with contextlib.suppress(RecursionError):  # a thousand folders in each other
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _open_up(folder: Path) -> None:

@@ -51,9 +51,10 @@ class Worker:
         try:
             self._scratch = make_scratch()
             self._channel = self._open_channel()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter: no thread can be started
+            why = getattr(error, "strerror", None) or error
             raise WorkerFault(
-                "crashed", f"cannot start {spec.python} with its log in {log}: {error.strerror}"
+                "crashed", f"cannot start {spec.python} with its log in {log}: {why}"
             ) from error
         self._pids = {self._channel.tree.pid}
 
