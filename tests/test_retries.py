@@ -7,7 +7,9 @@ import json
 import shlex
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import ROOT, STACKS
 
 from orchestrator.cli.memory_size import memory_size
@@ -111,6 +113,32 @@ def test_a_snippet_that_dies_as_warm_up_costs_its_own_row(run, clips):
         "dict": "ok",
         "segfault": "crashed",
     }
+
+
+def test_a_recording_that_no_model_hears_is_no_warm_up(run, clips):
+    folder = clips("say", "dict", "print")
+    silent = folder / "99-silent.wav"  # although its text has words; the shortest
+    soundfile.write(silent, np.zeros(1600, np.float32), 16_000)
+    silent.with_suffix(".txt").write_text("hello world", encoding="utf-8")
+    _, rows, lines = run(folder)
+    assert rows["silent"]["Phase"] == "decode"
+    heard = [one for one in lines if one["kind"] == "attempt" and one["outcome"] == "ok"]
+    assert [(one["warm_up"], one["nth"], one["measured_before"]) for one in heard] == [
+        (True, 1, 0), (False, 2, 0), (False, 3, 1), (False, 4, 2),
+    ]  # fmt: skip
+
+
+def test_an_answer_that_is_cold_although_a_warm_up_was_wanted_says_so(run, clips):
+    """Its worker ends after each answer, so also after that to the warm-up."""
+    slowly = "import sys, time; from orchestrator.run.live_worker import LiveWorker as Live\n"
+    slowly += "idle = Live.ended_idle; Live.ended_idle = lambda one: time.sleep(0.5) or idle(one)\n"
+    slowly += "from orchestrator.cli import main; sys.argv[0] = 'asrbench'; main()"
+    done, rows, lines = run(clips("leave", "say"), "--max-crashes", "9", program=("-c", slowly))
+    assert "goes on without warm-up" in done.out
+    assert {name: row["Outcome"] for name, row in rows.items()} == {"leave": "ok", "say": "ok"}
+    assert "its time is without warm-up" in rows["leave"]["Notes"]
+    ends = [(one["phase"], one["after"]) for one in lines if one["kind"] == "worker_ended"]
+    assert ends == [("idle", "00-leave")] * 2
 
 
 @POSIX

@@ -42,6 +42,7 @@ class LiveWorker:
         recorder: Recorder,
     ) -> None:
         self.tried = 0
+        self.warm = False  # it has answered once
         self._measured_before = 0
         self._window_began = float("-inf")
         self._worker = worker
@@ -79,18 +80,23 @@ class LiveWorker:
                 self._options.attempt_timeout_s(snippet.duration_s),
                 on_partial,
             )
-        except AudioError as error:
+        except AudioError as error:  # the worker has heard nothing
+            self.tried -= 1
+            self._measured_before = attempt.measured_before
             failed = {"outcome": "failed", "phase": "decode", "error": str(error)}
             return attempt.model_copy(update=failed), True
         except WorkerFault as fault:
             said = (f"text before it ended: {partials[0]}",) if partials else ()
             return self._faulty(attempt, fault, said), fault.alive
+        was_warm, self.warm = self.warm, True
         measured = self._measured()
         worker.begin_memory_window()  # the next attempt's, if that follows at once: looks are dear
         self._window_began = time.monotonic()
         notes = (*_notes(snippet, facts, self._job.model), *_clock_notes(result))
         if task.retry:
             notes += ("tried again alone, in a fresh worker: its time is without warm-up",)
+        elif self._options.warm_up and not was_warm and not warm_up:
+            notes += ("the worker's first answer: its time is without warm-up",)
         update: dict[str, Any] = {
             "warm_up": warm_up,
             "text": result.text,
@@ -120,7 +126,8 @@ class LiveWorker:
         try:
             fault = self._worker.end()
             if fault:
-                ended = self._ended(fault, "shutdown")
+                asked = self._worker.phase == "shutdown"
+                ended = self._ended(fault, "shutdown" if asked else "idle")
         finally:
             left = self._worker.close()
         return ended, left

@@ -111,7 +111,7 @@ class _Turn:
     def _first_tries(self, tasks: list[Task], deaths: Deaths, env: Env, key: str) -> None:
         while tasks:
             live = self._ready(env, key)
-            if live.tried == 0 and self._warm_up:
+            if not live.warm and self._warm_up:
                 task = shortest(tasks)
                 attempt = self._try(live, task, warm_up=True)
             else:

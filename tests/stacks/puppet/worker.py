@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ BEHAVIOURS = [
     "silence", "say", "raise", "segfault", "exit", "sleep", "memory_error", "spin",
     "print", "number", "grandchild", "long", "generator", "dict", "nan", "flood", "sigkill",
     "allocate", "nurse",
-    "not_first", "once", "spend",
+    "not_first", "once", "spend", "leave",
 ]  # fmt: skip
 
 
@@ -158,3 +159,9 @@ def _spend(audio):
     """Fails, and leaves nothing of what it allocated."""
     _allocate(audio)
     raise ValueError("the puppet was told to raise")
+
+
+def _leave(audio):
+    """Answers, and is gone soon afterwards."""
+    threading.Timer(0.05, os._exit, [3]).start()
+    return "hello world"
