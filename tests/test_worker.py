@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import STACKS, runs
 from rogue_hosts import LIMIT_S, PRELUDE, fault_of
+from trees import until
 
 from orchestrator import paths
 from orchestrator.errors import AudioError
@@ -182,3 +183,24 @@ def test_a_broken_recording_is_forgotten_by_the_real_host(puppet_env, tmp_path):
     finally:
         one.close()
     assert not runs(pid)
+
+
+def test_a_model_on_another_device_than_was_asked_for_fails_to_load(worker):
+    one = worker(
+        "hello(); read(); send(m.Imported(0.1)); read(); send(m.Loaded('cuda', 0.1)); read()"
+    )
+    fault = fault_of(one.load, LIMIT_S)
+    assert (fault.outcome, fault.alive, one.phase) == ("failed", True, "load")
+    assert "loaded on cuda, not on cpu" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"), [("", "crashed"), ("text('a'); read()", "protocol_error")]
+)
+def test_what_goes_wrong_after_the_last_answer_is_told(worker, script, outcome):
+    one = worker(f"start(); hear(); text('a'); {script}")
+    one.load(LIMIT_S)
+    assert transcribe(one).text == "hello"
+    until(lambda: not one._channel._events.empty())
+    fault = one.end()
+    assert (fault.outcome, one.phase) == (outcome, "transcribe")

@@ -170,7 +170,6 @@ class _Turn:
             try:
                 worker = Worker(worker_spec(self._job, env, self._options), self._log)
                 times = worker.load(self._options.load_timeout_s)
-                _check_device(worker, env.accelerator)
                 self._tell_isolation(worker.trace(self._options.load_timeout_s))
             except WorkerFault as fault:
                 self._crashes += 1
@@ -244,8 +243,3 @@ class _Turn:
     def _record_end(self, ended: WorkerEnded) -> None:
         self._recorder.journal.append(ended)
         self._recorder.view.note(f"{self._name}: {ended.phase}: {ended.error}")
-
-
-def _check_device(worker: Worker, wanted: str) -> None:
-    if worker.device not in (wanted, "unknown"):
-        raise WorkerFault("failed", f"the model was loaded on {worker.device}, not on {wanted}")

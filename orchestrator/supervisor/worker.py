@@ -80,6 +80,9 @@ class Worker:
         loaded = expect(self._channel, messages.Loaded, deadline)
         self.device, self.load_details = loaded.reply.device, loaded.reply.details
         self.load_memory = self._channel.tree.memory_window()
+        if self.device not in (self._spec.device, "unknown"):
+            said = f"the model was loaded on {self.device}, not on {self._spec.device}"
+            raise WorkerFault("failed", said, alive=True)
         self.phase = "transcribe"
         return LoadTimes(
             total_s=loaded.at - self._started_at,
@@ -190,8 +193,13 @@ class Worker:
     def end(self) -> WorkerFault | None:
         """Ask it to end and give it a while; close() it then. Says what went wrong, if it did.
 
-        Every result is on disk by now: a worker that dies or hangs here costs nothing.
+        Every result is on disk by now: a worker that dies or hangs here costs nothing. If it had
+        ended before it was asked to, its phase is not shutdown.
         """
+        try:
+            self.check_idle()
+        except WorkerFault as fault:
+            return fault
         self.phase = "shutdown"
         return self._channel.end(STOP_S)
 
