@@ -33,6 +33,7 @@ from soak_checks import (
     MIN_LOOKS,
     Failed,
     check_flat,
+    check_hits,
     expect_no_files,
     expect_no_orphans,
     growth,
@@ -44,6 +45,12 @@ assert sys.platform not in ("win32", "darwin"), "reads /proc"
 ROOT = Path(__file__).resolve().parent.parent
 STACKS = ROOT / "tests" / "stacks"
 KINDS = "say dict raise segfault generator number say print dict grandchild say dict".split()
+BAD_ENDS = {
+    "raise": "failed",
+    "segfault": "crashed",
+    "number": "failed",
+    "grandchild": "crashed",
+}  # the others are ok
 SNIPPETS = 36
 WORKER_SIGNALS = [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM, signal.SIGSTOP]
 CONTROLLER_SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
@@ -77,14 +84,15 @@ def main() -> int:
         folder = Path(name)
         clips = make_clips(folder / "clips")
         environment = prepared_environment(folder)
-        expected = undisturbed(folder, clips, environment)
         end = time.monotonic() + 60 * arguments.minutes
         try:
+            expected = undisturbed(folder, clips, environment)
             while time.monotonic() < end:
                 one_round(folder, clips, environment, expected, chance, tally)
                 if tally.rounds % 5 == 0:
                     say(tally)
             say(tally)
+            check_hits(tally.worker_signals, tally.controller_deaths)
             check_flat(tally.growth)
         except Failed as failed:
             print(f"FAILED in round {tally.rounds + 1}, seed {arguments.seed}: {failed}")
@@ -128,7 +136,12 @@ def undisturbed(folder: Path, clips: Path, environment: dict[str, str]) -> list[
     results = folder / "undisturbed"
     controller = start(new_run(clips, results), environment)
     controller.wait(ROUND_LIMIT_S)
-    return rows_of(results)
+    rows = rows_of(results)
+    found = [row[COMPARED.index("Outcome")] for row in rows]
+    wanted = [BAD_ENDS.get(KINDS[number % len(KINDS)], "ok") for number in range(SNIPPETS)]
+    if found != wanted:
+        raise Failed(f"undisturbed, the outcomes are {found}, not {wanted}")
+    return rows
 
 
 def one_round(

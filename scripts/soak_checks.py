@@ -50,14 +50,18 @@ def expect_no_orphans(controller: int) -> None:
 
 
 def marked(controller: int) -> Iterator[int]:
-    """Living processes of this controller's trees."""
+    """Living processes of this controller's trees, and its guardian."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 variables = (folder / "environ").read_bytes().split(b"\0")
+                command = (folder / "cmdline").read_bytes()
             except OSError:
                 continue
-            if any(x.startswith(MARK) and f"-{controller}-".encode() in x for x in variables):
+            owner = f"-{controller}-".encode()
+            if any(x.startswith(MARK) and owner in x for x in variables) or (
+                b"guardian.py" in command and owner in command
+            ):
                 yield int(folder.name)
 
 
@@ -78,6 +82,12 @@ def files_left(folder: Path, controllers: list[int]) -> Iterator[Path]:
     for cgroup in Path("/sys/fs/cgroup").glob("**/asrbench-[0-9]*-[0-9]*-*"):
         if int(cgroup.name.split("-")[2]) in controllers:
             yield cgroup
+
+
+def check_hits(worker_signals: int, controller_deaths: int) -> None:
+    """Raises Failed if nobody was disturbed."""
+    if not worker_signals or not controller_deaths:
+        raise Failed("no signal hit a worker, or none a controller: soak for longer")
 
 
 def check_flat(growths: list[tuple[float, float]]) -> None:

@@ -198,7 +198,8 @@ def _tell_guardian(kind: str, folder: Path) -> None:
     pipe, _ = _guardian(os.getpid())
     path = os.fsencode(folder)
     if b"\n" not in path:  # half of it would be another folder's name
-        with contextlib.suppress(OSError):  # somebody killed it: the next run cleans up instead
+        # somebody killed it: the next run ends processes and cgroups instead, and folders stay
+        with contextlib.suppress(OSError):
             pipe.write(kind.encode() + b" " + path + b"\n")
 
 
