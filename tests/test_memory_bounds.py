@@ -12,7 +12,7 @@ from trees import until
 if sys.platform != "linux":
     pytest.skip("reads Linux's counters", allow_module_level=True)
 
-from orchestrator.platforms import cgroups, linux_memory
+from orchestrator.platforms import cgroups, linux_peaks
 from schemas.records import MemoryPeak, peak_of_both
 
 MIB = 1 << 20
@@ -61,7 +61,7 @@ def with_cgroup():
 @pytest.fixture
 def as_if_larger(monkeypatch):
     """Ten times: then the libraries that processes map are next to nothing."""
-    monkeypatch.setattr(linux_memory, "NEGLIGIBLE", 0.2)
+    monkeypatch.setattr(linux_peaks, "NEGLIGIBLE", 0.2)
 
 
 def window(tree, go_on):

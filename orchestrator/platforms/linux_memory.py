@@ -1,15 +1,4 @@
-"""Linux: a tree's memory from the kernel's counters, and the limit on it.
-
-Three sources, the highest of which is reported, with its name:
-
-cgroup   counts the tree and misses no spike, but charges a page to whoever touched it first. Files
-         that were cached before are missing: what of them was mapped all the time is added, and of
-         several processes it is a lower bound. Page cache that nobody needs is in it, which may
-         make it too high; it is left out if vmhwm is exact and page cache is all that it has more
-vmhwm    each process's own high-water mark: exact for a tree of one. That it is one, the page
-         faults tell that the cgroup counts; without a cgroup a daemon may have come and gone
-pss-sum  sampled, each shared page counted once: for trees of several where the others fall short
-"""
+"""Linux: a tree's memory from the kernel's counters, and the limit on it."""
 
 from __future__ import annotations
 
@@ -17,25 +6,21 @@ import sys
 
 assert sys.platform not in ("win32", "darwin")
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrator.platforms import procfs
+from orchestrator.platforms import linux_peaks, procfs
 from orchestrator.platforms.cgroups import MemoryCgroup
 from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.proportional import ProportionalMemory
 from orchestrator.platforms.sampling import FRESH_S, Peaks, Sample, Sampler
-from schemas.records import Bound, MemoryPeak, peak_of_both
+from schemas.records import MemoryPeak, peak_of_both
 
 # the kernel counts exactly with a cgroup, and sampling only splits that number: seldom is enough
 PERIOD_WITH_CGROUP_S = 0.25
 PERIOD_WITHOUT_S = 0.01
 OUT_OF_MEMORY = "out of memory"  # the kernel's words
-NEGLIGIBLE = 0.02  # of a peak
-# each CPU charges 64 pages ahead, and tells of as many with a delay (mm/memcontrol.c)
-UNSETTLED_BYTES = 2 * 64 * os.sysconf("SC_PAGE_SIZE") * (os.cpu_count() or 1)
 
 
 class LinuxMemory:
@@ -138,58 +123,14 @@ class LinuxMemory:
         self._sampler.close()
 
     def _peak(self, peaks: Peaks, counted: int | None, killed: bool) -> MemoryPeak | None:
-        high_water = peaks.process_high_water_bytes
-        sources = {"vmhwm": high_water, "pss-sum": peaks.proportional_bytes}
-        uncharged = peaks.uncharged_bytes or 0
-        alone = len(peaks.pids) == 1 and peaks.alone
-        if self._cgroup and counted is not None:
-            beyond = counted + uncharged - high_water
-            if not (alone and _is_page_cache(beyond, peaks)):
-                sources[self._cgroup.method] = counted + uncharged
-        method = max(sources, key=lambda name: sources[name])
-        if not sources[method]:
-            return None
-        return MemoryPeak(
-            peak_bytes=sources[method],
-            method=method,
-            bound=self._bound(method, sources[method], peaks, alone, killed),
-            cgroup_bytes=counted,
-            uncharged_bytes=uncharged if counted is not None else None,
-            high_water_bytes=high_water or None,
-            proportional_bytes=peaks.proportional_bytes or None,
-            resident_bytes=peaks.resident_bytes,
-            anon_bytes=peaks.anon_bytes,
-            file_bytes=peaks.file_bytes,
-        )
-
-    def _bound(
-        self, method: str, peak_bytes: int, peaks: Peaks, alone: bool, killed: bool
-    ) -> Bound:
-        """alone: a tree of one living process, of which the kernel tells the exact peak.
-
-        killed: the kernel killed a process at a limit, which may be that of a cgroup above.
-        """
-        if self._over is not None or killed or (self._limited() and self._was_at_limit()):
-            return "lower"
-        if method == "pss-sum":
-            return "lower"
-        if method == "vmhwm":
-            return "exact" if alone else "lower"
-        missing = peaks.most_uncharged_bytes - (peaks.uncharged_bytes or 0)
-        # what other processes had mapped of warm files between two looks, nobody counts
-        more = not alone or missing > NEGLIGIBLE * peak_bytes
-        # the looks may have missed what it was made of: page cache that came and went between two
-        seen = peaks.charged_bytes + (peaks.uncharged_bytes or 0) + UNSETTLED_BYTES
-        less = max(peak_bytes - seen, peaks.most_cache_bytes) > NEGLIGIBLE * peak_bytes
-        if more and less:
-            return "unknown"
-        return "lower" if more else "upper" if less else "exact"
-
-    def _limited(self) -> bool:
-        return self._limit_bytes is not None
+        """killed: the kernel killed a process at a limit, which may be that of a cgroup above."""
+        cut = killed or self._over is not None or self._was_at_limit()
+        return linux_peaks.peak_of(peaks, counted, self._cgroup.method if self._cgroup else "", cut)
 
     def _was_at_limit(self) -> bool:
-        return self._cgroup is not None and self._cgroup.was_at_limit()
+        if self._limit_bytes is None or self._cgroup is None:
+            return False
+        return self._cgroup.was_at_limit()
 
     def _look(self) -> Sample | None:
         members = self._members()
@@ -236,7 +177,7 @@ class LinuxMemory:
         if charged is None or not self._windows:
             return True
         missing = (sample.file_bytes or 0) - (charged.file_bytes or 0)
-        return missing > NEGLIGIBLE * sample.resident_bytes
+        return missing > linux_peaks.NEGLIGIBLE * sample.resident_bytes
 
     def _enforce(self, sample: Sample) -> None:
         """The limit where no cgroup keeps it."""
@@ -250,12 +191,6 @@ class LinuxMemory:
         if held > self._limit_bytes:
             self._over = held
             self._on_limit()
-
-
-def _is_page_cache(beyond: int, peaks: Peaks) -> bool:
-    """Whether what a cgroup counts beyond a process's own peak is cache that could be dropped."""
-    slack = NEGLIGIBLE * peaks.process_high_water_bytes  # the kernel's own, for the process
-    return beyond <= peaks.cache_bytes + slack
 
 
 def _mapped(charged: Sample) -> tuple[int, int]:
