@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from trees import LIMIT_S
 
 from orchestrator.environments.build import ensure_env
 from orchestrator.paths import PROBE_STACK
@@ -15,6 +16,7 @@ from orchestrator.selftest.probe_file import probe_file
 from orchestrator.selftest.probes import DEATHS, FOOTPRINTS
 from orchestrator.selftest.record import SelfTest, record_file
 from orchestrator.stacks import read_stack
+from schemas.records import MemoryPeak
 
 BY_NAME = {one.name: one for one in (*FOOTPRINTS, *DEATHS)}
 SIZE_BYTES = 200 << 20
@@ -113,6 +115,22 @@ def test_a_counter_that_is_broken_is_found(no_cgroup, bench, monkeypatch):
     assert found.verdict == "wrong"
     assert "vmhwm says" in found.why
     assert found.reported.error < -0.3
+
+
+@pytest.mark.parametrize(
+    ("said", "baseline"),
+    [
+        ([(64, "upper"), (28, "exact"), (1, "exact")], 28),
+        ([(64, "unknown"), (60, "upper"), (62, "upper"), (1, "exact")], 60),
+        ([(30, "lower"), (1, "exact")], 30),
+    ],
+)
+def test_no_truth_is_made_of_what_may_be_too_high(bench, monkeypatch, said, baseline):
+    peaks = iter([MemoryPeak(peak_bytes=size, method="m", bound=bound) for size, bound in said])
+    with selftest._worker(bench, "baseline", "anonymous", 0.0) as worker:
+        worker.load(LIMIT_S)
+        monkeypatch.setattr(worker, "attempt_memory", lambda: next(peaks))
+        assert selftest._baseline(worker).peak_bytes == baseline
 
 
 def test_a_worker_that_dies_in_a_probe_is_wrong_and_said(bench):
