@@ -33,6 +33,7 @@ def ended(**other):
         ([died("a", nth=2), attempt("a", retry=1)], NOT_AGAIN),  # the warm-up is no other
         ([died("a"), failed("a", retry=1, outcome="out_of_memory")], OTHERWISE),
         ([died("a"), died("a", retry=1), attempt("a", retry=2)], SOMETIMES),
+        ([died("a"), died("a", retry=1), failed("a", retry=2)], SOMETIMES),
         ([died("a", measured_before=1), died("a", retry=1), attempt("a", retry=2)], SOMETIMES),
     ],
 )

@@ -66,6 +66,23 @@ def test_what_failed_in_a_fresh_worker_and_not_again_is_called_so(run, clips):
 
 
 @POSIX
+def test_those_that_failed_while_it_was_not_warm_yet_are_others_too(run, clips):
+    _, rows, _ = run(clips("raise", "raise", "not_first"))
+    assert rows["not_first"]["Blame"] == "only after others did it fail"
+
+
+def test_a_worker_that_cannot_be_watched_costs_its_own_model_only(run, clips):
+    """There is no room for a thread below a limit of processes."""
+    refused = "import sys; from orchestrator.run import live_worker\n"
+    refused += "def refuse(worker): raise RuntimeError('no thread')\n"
+    refused += "live_worker.Surroundings = refuse\n"
+    refused += "from orchestrator.cli import main; sys.argv[0] = 'asrbench'; main()"
+    done, rows, _ = run(clips("say"), program=("-c", refused))
+    assert done.code == 3
+    assert "cannot be watched: no thread" in rows["say"]["Error"]
+
+
+@POSIX
 def test_without_retries_nobody_is_blamed(run, clips):
     _, rows, lines = run(clips("segfault", "say"), "--retries", "0", "--no-warm-up")
     assert rows["segfault"]["Blame"] == ""

@@ -24,10 +24,10 @@ def blame(history: Sequence[Attempt]) -> str | None:
         return None
     if last.crash is not None:
         return KILLS
-    if last.outcome != "ok":
-        return OTHERWISE
     if any(one.retry and one.crash is not None for one in history):
         return SOMETIMES
+    if last.outcome != "ok":
+        return OTHERWISE
     return AFTER_OTHERS if first.measured_before else NOT_AGAIN
 
 

@@ -46,7 +46,10 @@ class LiveWorker:
         self._measured_before = 0
         self._window_began = float("-inf")
         self._worker = worker
-        self._surroundings = Surroundings(worker)
+        try:
+            self._surroundings = Surroundings(worker)
+        except RuntimeError as error:  # no thread, below a limit of processes
+            raise WorkerFault("crashed", f"worker cannot be watched: {error}") from error
         self._times = times
         self._job = job
         self._env = env
@@ -86,6 +89,7 @@ class LiveWorker:
             failed = {"outcome": "failed", "phase": "decode", "error": str(error)}
             return attempt.model_copy(update=failed), True
         except WorkerFault as fault:
+            self._measured_before = attempt.measured_before + 1  # recorded as measured
             said = (f"text before it ended: {partials[0]}",) if partials else ()
             return self._faulty(attempt, fault, said), fault.alive
         was_warm, self.warm = self.warm, True

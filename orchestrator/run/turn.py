@@ -171,6 +171,7 @@ class _Turn:
                 worker = Worker(worker_spec(self._job, env, self._options), self._log)
                 times = worker.load(self._options.load_timeout_s)
                 self._tell_isolation(worker.trace(self._options.load_timeout_s))
+                live = LiveWorker(worker, times, self._job, env, key, self._options, self._recorder)
             except WorkerFault as fault:
                 self._crashes += 1
                 self._judge_load(fault, worker, env)
@@ -180,7 +181,7 @@ class _Turn:
                     worker.close()
                 raise
             self._recorder.view.stage(self._name, "transcribing")
-            return LiveWorker(worker, times, self._job, env, key, self._options, self._recorder)
+            return live
 
     def _tell_isolation(self, isolation: Isolation) -> None:
         refused = isolation.network.partition(": ")[2]
