@@ -136,3 +136,8 @@ def test_page_tables_that_are_read_slowly_count_when_they_are_read(monkeypatch):
     over.set()
     until(lambda: memory.now([1, 2]) is not None)
     assert memory.now([1]) == 1
+    over.clear()
+    assert memory.now([1, 2, 3]) is None
+    memory.forget()
+    over.set()
+    until(lambda: (found := memory.now([1])) is not None and found == 1)

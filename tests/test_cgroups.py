@@ -17,7 +17,7 @@ if sys.platform != "linux":
     pytest.skip("cgroups are Linux only", allow_module_level=True)
 
 from orchestrator import platforms
-from orchestrator.platforms import cgroups, procfs
+from orchestrator.platforms import cgroup_folder, cgroups, procfs
 
 FORKING = """
 import os, subprocess, sys, time
@@ -181,6 +181,17 @@ def test_children_that_a_worker_makes_at_once_are_members_too(tmp_path, again):
         assert set(tree.pids()) == set(procfs.tree_pids(tree.pid))
     finally:
         tree.close()
+
+
+def test_a_kill_is_sent_although_the_time_for_it_has_passed(monkeypatch):
+    """As it has when the controller itself was stopped meanwhile."""
+    monkeypatch.setattr(cgroup_folder, "EMPTYING_S", 0)
+    made = made_cgroup()
+    with subprocess.Popen(["sleep", "600"]) as process:
+        made.folder.write("cgroup.procs", str(process.pid))
+        made.folder.kill()
+        assert process.wait(LIMIT_S) == -signal.SIGKILL
+    until(lambda: made.close() or not made.folder.path.exists())
 
 
 def test_a_cgroup_that_somebody_removes_costs_no_measurement(tmp_path):

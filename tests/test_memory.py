@@ -214,3 +214,10 @@ def test_what_a_dead_controller_left_is_ended_by_its_guardian(tmp_path):
     controller.communicate()
     until(lambda: not runs(daemon) and not runs(worker))
     until(lambda: not any(runs(pid) for pid in guardians))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process may choose its name there")
+def test_a_process_is_seen_whatever_it_calls_itself(stepped):
+    tree, go_on = stepped("step(); open('/proc/self/comm', 'w').write('VmHWM:'); step()\n")
+    go_on()
+    assert tree.memory().high_water_bytes > MIB

@@ -69,6 +69,8 @@ class CgroupFolder:
         while (fresh := set(self.pids()) - stopped) and time.monotonic() < limit:
             _signal(fresh, signal.SIGSTOP)
             stopped |= fresh
+        _signal(self.pids(), signal.SIGKILL)  # even if time stood still for us
+        limit = time.monotonic() + EMPTYING_S
         while (pids := self.pids()) and time.monotonic() < limit:
             _signal(pids, signal.SIGKILL)
             time.sleep(0.005)

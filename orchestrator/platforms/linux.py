@@ -78,9 +78,16 @@ class LinuxProcessTree(Pipes):
                 self._cgroup.close()
                 self._cgroup = None
         # what it allocated before it was moved (here: < 1 MB) is not counted
-        self._memory = LinuxMemory(
-            self.pid, self._cgroup, memory_limit_bytes, self.kill_group, faults
-        )
+        try:
+            self._memory = LinuxMemory(
+                self.pid, self._cgroup, memory_limit_bytes, self.kill_group, faults
+            )
+        except BaseException:  # no thread, below a limit of processes
+            self.kill()
+            if self._cgroup:
+                self._cgroup.close()
+            self.close_pipes()
+            raise
 
     def memory(self) -> MemoryPeak | None:
         """Peak of the tree since the spawn."""

@@ -81,6 +81,7 @@ class LinuxMemory:
 
         def reset() -> None:
             procfs.reset_high_water(self.pids())
+            self._proportional.forget()
             if self._cgroup and self._windows:
                 self._windows = self._cgroup.begin_window()
 

@@ -73,7 +73,8 @@ def look(pids: list[int], proc: Path = Path("/proc")) -> Sample | None:
             status = read_small(f"{proc}/{pid}/status")
         except OSError:
             continue
-        _, name, rest = status.partition(b"VmHWM:")  # searching all of it takes five times as long
+        # searching all of it takes five times as long
+        _, name, rest = status.partition(b"\nVmHWM:")
         memory = _FIELDS.findall(name + rest[:_MEMORY_BYTES])
         fields = {name: int(value) * 1024 for name, value in memory}
         if b"VmHWM" not in fields:  # a zombie has no memory

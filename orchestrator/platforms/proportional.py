@@ -26,6 +26,11 @@ class ProportionalMemory:
         self._next_s = 0.0
         self._reader: threading.Thread | None = None
         self._answers = list[int]()
+        self._took_s = 0.0
+
+    def forget(self) -> None:
+        """A window begins: an answer that is still to come would be of the one before."""
+        self._answers = list[int]()
 
     def seldom(self, pids: list[int]) -> int | None:
         """Bytes; None if it was asked for just now, or cannot be had."""
@@ -34,7 +39,7 @@ class ProportionalMemory:
             return None
         found = self.now(pids)
         now_s = time.monotonic()
-        self._next_s = now_s + (now_s - start_s) / SHARE
+        self._next_s = now_s + max(now_s - start_s, self._took_s) / SHARE
         return found
 
     def now(self, pids: list[int]) -> int | None:
@@ -43,11 +48,13 @@ class ProportionalMemory:
         if self._reader is None:
             wait_s, self._answers = ANSWER_S, list[int]()
             answers = self._answers
-            reader = threading.Thread(
-                target=lambda: answers.append(procfs.proportional_bytes(pids)),
-                name="page table reader",
-                daemon=True,
-            )
+
+            def read() -> None:
+                start_s = time.monotonic()
+                answers.append(procfs.proportional_bytes(pids))
+                self._took_s = time.monotonic() - start_s
+
+            reader = threading.Thread(target=read, name="page table reader", daemon=True)
             try:
                 reader.start()
             except RuntimeError:  # no room for a thread below a limit of processes

@@ -97,12 +97,17 @@ class Channel:
         self._waiter = threading.Thread(target=self._wait, name="exit waiter", daemon=True)
         try:
             self._log = LogPump(self.tree.stderr, log_file)
-            self._reader.start()
-            self._waiter.start()
         except BaseException:  # no thread, below a limit of processes
-            self._closing = True
             self.tree.close()
             log_file.close()
+            raise
+        try:
+            self._reader.start()
+            self._waiter.start()
+        except BaseException:
+            self._closing = True
+            self.tree.close()
+            self._log.join(THREADS_END_S)
             raise
 
     def send(self, request: Request, deadline: float, blob: memoryview | bytes = b"") -> None:
