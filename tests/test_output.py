@@ -150,3 +150,24 @@ def test_a_full_stderr_breaks_no_command_off(run_in, places):
     with FULL.open("wb") as full:
         code, _ = run_in("unread", "replay", places["RUN"], "puppet", stderr=full)
     assert code == 0
+
+
+@POSIX
+def test_help_is_as_wide_as_the_terminal(environment):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 140, 0, 0))
+    command = [sys.executable, "-m", "orchestrator", "orchestrate", "--help"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=theirs) as process:
+        os.close(theirs)
+        shown = bytearray()
+        with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
+            while chunk := os.read(ours, 1 << 16):
+                shown += chunk
+    os.close(ours)
+    assert process.returncode == 0
+    assert 80 < max(map(len, shown.decode().splitlines())) <= 100

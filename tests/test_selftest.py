@@ -125,7 +125,9 @@ def test_a_counter_that_is_broken_is_found(no_cgroup, bench, monkeypatch):
         ([(30, "lower"), (1, "exact")], 30),
     ],
 )
-def test_no_truth_is_made_of_what_may_be_too_high(bench, monkeypatch, said, baseline):
+def test_a_truth_is_made_of_a_baseline_that_is_not_too_high_if_there_is_one(
+    bench, monkeypatch, said, baseline
+):
     peaks = iter([MemoryPeak(peak_bytes=size, method="m", bound=bound) for size, bound in said])
     with selftest._worker(bench, "baseline", "anonymous", 0.0) as worker:
         worker.load(LIMIT_S)

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-NOBODY_READS = (errno.EPIPE, errno.EINVAL)  # the latter is what Windows says of such a pipe
+NOBODY_READS = (errno.EINVAL if sys.platform == "win32" else errno.EPIPE, errno.EPIPE)
 
 
 class _Stream(io.TextIOWrapper):
@@ -43,7 +43,8 @@ class _Stream(io.TextIOWrapper):
 
 def open_streams() -> None:
     """Put streams whose writes do not fail in the place of stdout and stderr."""
-    sys.stdout = _forgiving(sys.stdout, 1)
+    # click asks the latter how wide the terminal is
+    sys.stdout = sys.__stdout__ = _forgiving(sys.stdout, 1)  # type: ignore[misc, assignment]
     sys.stderr = _forgiving(sys.stderr, 2)
 
 

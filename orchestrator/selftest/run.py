@@ -127,7 +127,7 @@ def _peaks(
 
 
 def _baseline(worker: Worker) -> MemoryPeak | None:
-    """With nothing held. What may be too high, as page cache of the load is in it, is no truth."""
+    """With nothing held. The lowest of three, if each may be too high by the load's page cache."""
     quiet = []
     for _ in range(BASELINES):
         worker.begin_memory_window()
