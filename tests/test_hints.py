@@ -33,17 +33,17 @@ def paste(asrbench):
 
 @pytest.fixture
 def arguments(puppet_env, clips, tmp_path):
-    """A run of two snippets, the second of which takes its time."""
-    return [
-        "--models", "puppet", "--stacks", STACKS, "--snippets", clips("say", "sleep", seconds=0.1),
-        "--results", tmp_path / ODD, "--timeout", "2",
+    """A run of snippets that do this."""
+    return lambda *behaviours: [
+        "--models", "puppet", "--stacks", STACKS, "--snippets", clips(*behaviours, seconds=0.1),
+        "--results", tmp_path / ODD, "--timeout", "2", "--retries", "0",
     ]  # fmt: skip
 
 
 def test_an_interrupted_run_goes_on_by_the_command_it_ended_with(
     environment, paste, arguments, tmp_path
 ):
-    controller = start(environment, *arguments)
+    controller = start(environment, *arguments("say", "sleep"))
     wait_for(lambda: journal_lines(tmp_path / ODD) == 1)
     controller.send_signal(signal.SIGINT)
     out, _ = controller.communicate(timeout=30)
@@ -70,7 +70,7 @@ def test_a_run_on_a_full_disk_goes_on_by_the_command_in_its_error(
 def test_a_report_that_cannot_be_written_is_made_by_the_command_in_its_error(
     asrbench, paste, arguments, tmp_path
 ):
-    asrbench("orchestrate", *arguments)
+    asrbench("orchestrate", *arguments("say"))
     results = (tmp_path / ODD / "latest").resolve() / "results.csv"
     results.unlink()
     (results / "in the way").mkdir(parents=True)

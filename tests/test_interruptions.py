@@ -192,7 +192,7 @@ def test_a_killed_controllers_grandchildren_end_with_the_next_run(
     environment, puppet_env, clips, tmp_path, world
 ):
     """If its guardian was killed before it."""
-    results = tmp_path / "r"
+    results, environment = tmp_path / "r", environment | {"TMPDIR": str(tmp_path)}
     controller = start(
         environment, "--models", "puppet", "--stacks", STACKS, "--results", results,
         "--snippets", clips("nurse", seconds=0.1), "--timeout", "600", program=WORLDS[world],
