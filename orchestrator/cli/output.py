@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-NOBODY_READS = (errno.EINVAL if sys.platform == "win32" else errno.EPIPE, errno.EPIPE)
-
 
 class _Stream(io.TextIOWrapper):
     """Remembers the first write that failed, and takes what follows as if there were no problem."""
@@ -60,7 +58,11 @@ def lost() -> str | None:
     if not isinstance(sys.stdout, _Stream):
         return None
     problem, file = sys.stdout.problem, sys.stdout.kept_in
-    if problem is None or problem.errno in NOBODY_READS:
+    if problem is None:
+        return None
+    from orchestrator.platforms import NOBODY_READS
+
+    if problem.errno in NOBODY_READS:
         return None
     why = "it is closed" if problem.errno == errno.EBADF else problem.strerror
     return f"cannot write to stdout: {why}" + (f"; see {file}" if file else "")

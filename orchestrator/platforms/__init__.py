@@ -6,6 +6,7 @@ quoted(words)                         a command as a person can paste it
 kernel_lines(pids, since)             what the system's log says of these processes
 leave_to_guardian(folder)             deleted should this process be killed, where that can be
 MachineWatch().look()                 counters of the whole machine → MachineState
+NOBODY_READS                          errors of a stdout whose reader went away
 memory_counter()                      what counts a worker's tree here, for this user
 worker_network(python)                "none" if its workers can do without; else "open",
                                       or "open: " and why this system refuses
@@ -26,6 +27,7 @@ from schemas.records import MemoryPeak
 
 if sys.platform == "win32":
     from orchestrator.platforms.windows import (
+        NOBODY_READS,
         MachineWatch,
         configured_libraries,
         cpu_name,
@@ -42,6 +44,7 @@ if sys.platform == "win32":
     )
 elif sys.platform == "darwin":
     from orchestrator.platforms.macos import (
+        NOBODY_READS,
         MachineWatch,
         configured_libraries,
         cpu_name,
@@ -58,6 +61,7 @@ elif sys.platform == "darwin":
     )
 else:
     from orchestrator.platforms.linux import (
+        NOBODY_READS,
         MachineWatch,
         cpu_name,
         gpus,
@@ -76,6 +80,7 @@ else:
     )
 
 __all__ = [
+    "NOBODY_READS",
     "ByteStream",
     "MachineState",
     "MachineWatch",

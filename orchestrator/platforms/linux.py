@@ -23,10 +23,18 @@ from orchestrator.platforms.kernel_log import kernel_lines
 from orchestrator.platforms.linux_hardware import cpu_name, gpus
 from orchestrator.platforms.linux_memory import LinuxMemory
 from orchestrator.platforms.linux_state import MachineWatch
-from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
+from orchestrator.platforms.posix import (
+    KILL_WAIT_S,
+    NOBODY_READS,
+    Pipes,
+    point_latest,
+    quoted,
+    venv_python,
+)
 from schemas.records import MemoryPeak
 
 __all__ = [
+    "NOBODY_READS",
     "MachineWatch",
     "cpu_name",
     "gpus",

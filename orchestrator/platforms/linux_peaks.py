@@ -76,5 +76,5 @@ def _bound(method: str, peak_bytes: int, peaks: Peaks, alone: bool) -> Bound:
 
 def _is_page_cache(beyond: int, peaks: Peaks) -> bool:
     """Whether what a cgroup counts beyond a process's own peak is cache that could be dropped."""
-    slack = NEGLIGIBLE * peaks.process_high_water_bytes  # the kernel's own, for the process
-    return beyond <= peaks.cache_bytes + slack
+    kernels_own = NEGLIGIBLE * peaks.process_high_water_bytes
+    return beyond <= peaks.cache_bytes + kernels_own + UNSETTLED_BYTES

@@ -16,12 +16,20 @@ from pathlib import Path
 import psutil
 
 from orchestrator.platforms import psutil_trees
-from orchestrator.platforms.posix import KILL_WAIT_S, Pipes, point_latest, quoted, venv_python
+from orchestrator.platforms.posix import (
+    KILL_WAIT_S,
+    NOBODY_READS,
+    Pipes,
+    point_latest,
+    quoted,
+    venv_python,
+)
 from orchestrator.platforms.psutil_state import MachineWatch
 from orchestrator.platforms.sampling import Peaks, Sample, Sampler
 from schemas.records import MemoryPeak
 
 __all__ = [
+    "NOBODY_READS",
     "MachineWatch",
     "cpu_name",
     "gpus",

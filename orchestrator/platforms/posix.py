@@ -7,6 +7,7 @@ import sys
 assert sys.platform != "win32"
 
 import contextlib
+import errno
 import io
 import os
 import resource
@@ -21,6 +22,7 @@ from pathlib import Path
 import psutil
 
 KILL_WAIT_S = 5.0
+NOBODY_READS = (errno.EPIPE,)  # from our stdout
 SLICE_S = 0.2
 
 

@@ -6,6 +6,7 @@ import sys
 
 assert sys.platform == "win32"
 
+import errno
 import os
 import platform
 import subprocess
@@ -19,6 +20,7 @@ from orchestrator.platforms.psutil_state import MachineWatch
 from orchestrator.platforms.windows_tree import WindowsProcessTree
 
 __all__ = [
+    "NOBODY_READS",
     "MachineWatch",
     "cpu_name",
     "gpus",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 EVENT_LOG_S = 5.0  # a log that answers late is not worth a run's time
+NOBODY_READS = (errno.EPIPE, errno.EINVAL)  # from our stdout; the latter is what Windows says
 CREATE_SUSPENDED = 0x4  # subprocess has no name for it
 _PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 _DISPLAY_CLASS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc1-08002be10318}"
