@@ -12,7 +12,7 @@ from trees import until
 if sys.platform != "linux":
     pytest.skip("reads Linux's counters", allow_module_level=True)
 
-from orchestrator.platforms import cgroups, linux_peaks
+from orchestrator.platforms import cgroups, linux_peaks, procfs
 from schemas.records import MemoryPeak, peak_of_both
 
 MIB = 1 << 20
@@ -145,6 +145,18 @@ def test_a_child_that_ended_when_a_window_had_just_begun_is_in_it(with_cgroup, s
     )
     go_on()
     assert window(tree, go_on).bound != "exact"
+
+
+@pytest.mark.parametrize(("missing", "bound"), [(1, "exact"), (20, "lower")])
+def test_a_fault_that_a_thread_is_just_having_is_no_other_process(
+    with_cgroup, stepped, monkeypatch, missing, bound
+):
+    own = procfs.page_faults
+    tree, go_on = stepped("step(); block = touched(N); step()\n")
+    tree.begin_memory_window()
+    monkeypatch.setattr(procfs, "page_faults", lambda pid: own(pid) - missing)
+    go_on()
+    assert tree.memory_window().bound == bound
 
 
 def test_a_process_that_somebody_moved_out_of_its_cgroup_is_not_exact(with_cgroup, stepped):

@@ -21,6 +21,7 @@ from schemas.records import MemoryPeak, peak_of_both
 PERIOD_WITH_CGROUP_S = 0.25
 PERIOD_WITHOUT_S = 0.01
 OUT_OF_MEMORY = "out of memory"  # the kernel's words
+FAULTS_IN_FLIGHT = 4  # a process that becomes a program has a hundred, one that forks some dozens
 
 
 class LinuxMemory:
@@ -165,13 +166,17 @@ class LinuxMemory:
 
         A process without a page fault has no memory. The kernel counts with a delay, so one
         of less than 64 pages a CPU may not be seen (memcg_rstat_updated in mm/memcontrol.c). The
-        first process's own are read last, and so are never too few.
+        first process's own are read last, and so are too few only by those that its threads are
+        having: the kernel counts a fault for the cgroup just before it does for the thread.
         """
         own, before = procfs.page_faults(self._pid), self._uncounted_faults
         if own is None or before is None:
             return False
-        self._uncounted_faults = min(before, own - charged.page_faults)
-        return self._uncounted_faults == before
+        uncounted = own - charged.page_faults
+        if uncounted >= before - FAULTS_IN_FLIGHT:
+            return True
+        self._uncounted_faults = uncounted
+        return False
 
     def _falls_short(self, sample: Sample, charged: Sample | None) -> bool:
         """Whether several processes hold pages that no cgroup's counter will tell of."""
