@@ -80,6 +80,8 @@ def test_a_worker_that_cannot_be_watched_costs_its_own_model_only(run, clips):
     done, rows, _ = run(clips("say"), program=("-c", refused))
     assert done.code == 3
     assert "cannot be watched: no thread" in rows["say"]["Error"]
+    assert (rows["say"]["Outcome"], rows["say"]["Phase"]) == ("failed", "load")
+    assert "deaths" not in done.out
 
 
 @POSIX

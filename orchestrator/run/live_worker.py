@@ -49,7 +49,9 @@ class LiveWorker:
         try:
             self._surroundings = Surroundings(worker)
         except RuntimeError as error:  # no thread, below a limit of processes
-            raise WorkerFault("crashed", f"worker cannot be watched: {error}") from error
+            worker.phase = "load"
+            said = f"worker cannot be watched: {error}"
+            raise WorkerFault("failed", said, alive=True) from error
         self._times = times
         self._job = job
         self._env = env
@@ -64,7 +66,6 @@ class LiveWorker:
         self.tried += 1
         self._last = snippet.name
         attempt = self._empty(task)
-        self._measured_before += not warm_up
         partials: list[str] = []
         if time.monotonic() - self._window_began > FRESH_S:
             worker.begin_memory_window()
@@ -85,13 +86,13 @@ class LiveWorker:
             )
         except AudioError as error:  # the worker has heard nothing
             self.tried -= 1
-            self._measured_before = attempt.measured_before
             failed = {"outcome": "failed", "phase": "decode", "error": str(error)}
             return attempt.model_copy(update=failed), True
         except WorkerFault as fault:
-            self._measured_before = attempt.measured_before + 1  # recorded as measured
+            self._measured_before += 1  # a warm-up that fails is recorded as measured
             said = (f"text before it ended: {partials[0]}",) if partials else ()
             return self._faulty(attempt, fault, said), fault.alive
+        self._measured_before += not warm_up
         was_warm, self.warm = self.warm, True
         measured = self._measured()
         worker.begin_memory_window()  # the next attempt's, if that follows at once: looks are dear
