@@ -10,7 +10,7 @@ import os
 import threading
 
 _CHUNK_BYTES = 1 << 16
-_PAGE_BYTES = 2048  # a little less than one
+_PAGE_BYTES = 2048  # half of one: a shorter piece is the last
 
 
 class OpenFiles:
@@ -43,9 +43,8 @@ class OpenFiles:
 
 
 def _whole(descriptor: int) -> bytes:
-    found = os.pread(descriptor, _CHUNK_BYTES, 0)
-    while len(found) >= _PAGE_BYTES and (
-        more := os.pread(descriptor, _CHUNK_BYTES, len(found))
-    ):  # /proc gives a page at a time, rounded down to whole lines
-        found += more
+    found = piece = os.pread(descriptor, _CHUNK_BYTES, 0)
+    while len(piece) >= _PAGE_BYTES:  # /proc gives a page at a time, rounded down to whole lines
+        piece = os.pread(descriptor, _CHUNK_BYTES, len(found))
+        found += piece
     return found
