@@ -190,7 +190,10 @@ def test_a_kill_is_sent_although_the_time_for_it_has_passed(monkeypatch):
     with subprocess.Popen(["sleep", "600"]) as process:
         made.folder.write("cgroup.procs", str(process.pid))
         made.folder.kill()
-        assert process.wait(LIMIT_S) == -signal.SIGKILL
+        try:
+            assert process.wait(LIMIT_S) == -signal.SIGKILL
+        finally:
+            process.kill()
     until(lambda: made.close() or not made.folder.path.exists())
 
 

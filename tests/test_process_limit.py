@@ -91,3 +91,23 @@ def test_a_thread_that_cannot_be_started_is_a_fault_and_leaves_no_process(
     assert caught.value.outcome == "crashed"
     left = {one for one in set(psutil.Process().children()) - children if "host.py" in str(one)}
     assert not left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a guardian on Linux only")
+def test_a_guardian_that_cannot_be_started_leaves_no_descriptor_and_no_cgroup(
+    monkeypatch, tmp_path
+):
+    from orchestrator.platforms import cgroups, linux
+
+    def refuse(*arguments, **keywords):
+        raise BlockingIOError("no process")
+
+    monkeypatch.setattr(linux, "_guardian", linux._guardian.__wrapped__)  # not yet started
+    before, made = psutil.Process().num_fds(), []
+    monkeypatch.setattr(cgroups, "make_cgroup", lambda *arguments: made.append(arguments))
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    for _ in range(3):
+        with pytest.raises(BlockingIOError, match="no process"):
+            linux.spawn([sys.executable], {}, tmp_path)
+    assert psutil.Process().num_fds() <= before
+    assert not made

@@ -62,16 +62,16 @@ class LinuxProcessTree(Pipes):
         folder: Path,
         memory_limit_bytes: int | None = None,
     ) -> None:
-        self._cgroup = cgroups.make_cgroup(memory_limit_bytes)
         _guardian(os.getpid())
+        _kill_abandoned()
+        self._cgroup = cgroups.make_cgroup(memory_limit_bytes)
         if self._cgroup:
             _tell_guardian("cgroup", self._cgroup.folder.path)
-        _kill_abandoned()
         self._left: str | None = None
         self._mark = f"{_owner()}{uuid.uuid4().hex}"
         try:
             super().__init__(command, environment | {TREE_MARK: self._mark}, folder)
-        except OSError:
+        except BaseException:
             if self._cgroup:
                 self._cgroup.close()
             raise
@@ -222,15 +222,20 @@ def _tell_guardian(kind: str, folder: Path) -> None:
 def _guardian(owner: int) -> tuple[io.FileIO, subprocess.Popen[bytes]]:
     """The pipe to this process's guardian, whose end sets it to work; and the guardian."""
     reading, writing = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", guardian.__file__, _owner()],
-        stdin=reading,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
-    )
-    os.close(reading)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", guardian.__file__, _owner()],
+            stdin=reading,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+    except BaseException:
+        os.close(writing)
+        raise
+    finally:
+        os.close(reading)
     return io.FileIO(writing, "wb"), process
 
 
