@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -117,6 +118,26 @@ def clips(tmp_path):
         return write_clips(tmp_path / folder, behaviours, seconds)
 
     return make
+
+
+@pytest.fixture
+def run_puppet(asrbench, puppet_env, tmp_path):
+    """Run the puppet; returns what the command did, its rows by behaviour, its journal's lines."""
+
+    def go(folder, *arguments, **how):
+        results = tmp_path / "results"
+        done = asrbench(
+            "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", folder,
+            "--results", results, "--timeout", "2", *arguments, **how,
+        )  # fmt: skip
+        assert "Traceback" not in done.err, done.err
+        latest = results / "latest"
+        with (latest / "results.csv").open(encoding="utf-8", newline="") as file:
+            rows = {row["Snippet"].partition("-")[2]: row for row in csv.DictReader(file)}
+        lines = (latest / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        return done, rows, [json.loads(line) for line in lines]
+
+    return go
 
 
 @pytest.fixture(scope="session")
