@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,28 @@ def test_a_counter_that_is_broken_is_found(no_cgroup, bench, monkeypatch):
     assert found.verdict == "wrong"
     assert "vmhwm says" in found.why
     assert found.reported.error < -0.3
+
+
+def test_page_cache_that_the_kernel_takes_back_makes_nothing_wrong(bench):
+    """It does when memory is short, and some kernels when a page was not used for a while."""
+    if not hasattr(os, "posix_fadvise"):
+        pytest.skip("this system has no call that drops a file from its cache")
+    done = threading.Event()
+    last = SIZE_BYTES * 3 // 4, SIZE_BYTES // 4
+
+    def take_back():
+        with bench.file.open("rb") as file:
+            while not done.wait(0.01):
+                os.posix_fadvise(file.fileno(), *last, os.POSIX_FADV_DONTNEED)
+
+    thief = threading.Thread(target=take_back)
+    thief.start()
+    try:
+        found = footprint(bench, "read-cold")
+    finally:
+        done.set()
+        thief.join()
+    assert found.verdict == "seen", found.why
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ The highest is reported, with its name:
 cgroup   counts the tree and misses no spike, but charges a page to whoever touched it first. Files
          that were cached before are missing: what of them was mapped all the time is added, and of
          several processes it is a lower bound. Page cache that nobody needs is in it, which may
-         make it too high; it is left out if vmhwm is exact and page cache is all that it has more
+         make it too high; so of a tree of one it counts only where a look saw something else
 vmhwm    each process's own high-water mark: exact for a tree of one. That it is one, the page
-         faults tell that the cgroup counts; without a cgroup a daemon may have come and gone
+         faults tell that the cgroup counts; without a cgroup a daemon may have come and gone. If
+         the cgroup counted more than it and the page cache that was seen, that was most likely
+         page cache too, dropped before a look; but as it may have been a file in memory: lower
 pss-sum  sampled, each shared page counted once: for trees of several where the others fall short
 """
 
@@ -36,17 +38,21 @@ def peak_of(peaks: Peaks, counted: int | None, counter: str, cut: bool) -> Memor
     sources = {"vmhwm": high_water, "pss-sum": peaks.proportional_bytes}
     uncharged = peaks.uncharged_bytes or 0
     alone = len(peaks.pids) == 1 and peaks.alone
-    if counted is not None:
-        beyond = counted + uncharged - high_water
-        if not (alone and _is_page_cache(beyond, peaks)):
-            sources[counter] = counted + uncharged
+    if counted is not None and not (alone and _is_within(peaks.needed_bytes, high_water)):
+        sources[counter] = counted + uncharged
     method = max(sources, key=lambda name: sources[name])
     if not sources[method]:
         return None
+    bound: Bound = "lower"
+    if method == counter and not cut:
+        bound = _bound_of_cgroup(sources[counter], peaks, alone)
+    elif method == "vmhwm" and alone and not cut:
+        without_cache = (counted or 0) + uncharged - peaks.cache_bytes
+        bound = "exact" if _is_within(without_cache, high_water) else "lower"
     return MemoryPeak(
         peak_bytes=sources[method],
         method=method,
-        bound="lower" if cut else _bound(method, sources[method], peaks, alone),
+        bound=bound,
         cgroup_bytes=counted,
         uncharged_bytes=uncharged if counted is not None else None,
         high_water_bytes=high_water or None,
@@ -57,12 +63,7 @@ def peak_of(peaks: Peaks, counted: int | None, counter: str, cut: bool) -> Memor
     )
 
 
-def _bound(method: str, peak_bytes: int, peaks: Peaks, alone: bool) -> Bound:
-    """alone: a tree of one living process, of which the kernel tells the exact peak."""
-    if method == "pss-sum":
-        return "lower"
-    if method == "vmhwm":
-        return "exact" if alone else "lower"
+def _bound_of_cgroup(peak_bytes: int, peaks: Peaks, alone: bool) -> Bound:
     missing = peaks.most_uncharged_bytes - (peaks.uncharged_bytes or 0)
     # what other processes had mapped of warm files between two looks, nobody counts
     more = not alone or missing > NEGLIGIBLE * peak_bytes
@@ -74,7 +75,6 @@ def _bound(method: str, peak_bytes: int, peaks: Peaks, alone: bool) -> Bound:
     return "lower" if more else "upper" if less else "exact"
 
 
-def _is_page_cache(beyond: int, peaks: Peaks) -> bool:
-    """Whether what a cgroup counts beyond a process's own peak is cache that could be dropped."""
-    kernels_own = NEGLIGIBLE * peaks.process_high_water_bytes
-    return beyond <= peaks.cache_bytes + kernels_own + UNSETTLED_BYTES
+def _is_within(size: int, high_water: int) -> bool:
+    """Whether a process had so much, but for what the kernel holds for it."""
+    return size <= high_water * (1 + NEGLIGIBLE) + UNSETTLED_BYTES

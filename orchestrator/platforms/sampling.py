@@ -55,6 +55,7 @@ class Peaks:
     uncharged_bytes: int | None = None  # the lowest: what was there all the time
     most_uncharged_bytes: int = 0
     charged_bytes: int = 0
+    needed_bytes: int = 0  # without page cache
     process_high_water_bytes: int = 0  # of the largest single process
     alone: bool = True  # at all looks; not if the last one found nothing
     pids: set[int] = field(default_factory=set)
@@ -70,6 +71,8 @@ class Peaks:
         self.file_bytes = _highest(self.file_bytes, sample.file_bytes)
         self.cache_bytes = max(self.cache_bytes, sample.cache_bytes)
         self.charged_bytes = max(self.charged_bytes, sample.charged_bytes)
+        needed_bytes = sample.charged_bytes - sample.cache_bytes + sample.uncharged_bytes
+        self.needed_bytes = max(self.needed_bytes, needed_bytes)
         self.most_cache_bytes = max(self.most_cache_bytes, sample.most_cache_bytes)
         uncharged = sample.uncharged_bytes
         self.uncharged_bytes = min(
