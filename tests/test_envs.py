@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,13 +17,14 @@ STACK = """
 [project]
 name = "{name}"
 version = "0"
-requires-python = ">=3.10"
+requires-python = ">=3.10,<3.15"
 dependencies = ["msgpack", "numpy"]
 [tool.asrbench]
 worker = "worker.py"
 accelerators = ["cpu"]
 [tool.asrbench.models.{name}-model]
 """
+LOCK = STACKS / "puppet" / "requirements.lock"  # of the same packages
 WORKER = (
     "def load(checkpoint, device):\n    return 1\ndef transcribe(model, audio):\n    return ''\n"
 )
@@ -33,9 +32,9 @@ WORKER = (
 
 @pytest.fixture
 def make_stack(tmp_path):
-    """Write a stack of one's own; replacements change the TOML."""
+    """Write a stack of one's own; replacements change the TOML. lock: one that fits it."""
 
-    def make(name="mine", worker=WORKER, **replacements):
+    def make(name="mine", worker=WORKER, lock=None, **replacements):
         folder = tmp_path / "stacks" / name
         folder.mkdir(parents=True, exist_ok=True)
         text = STACK.format(name=name)
@@ -46,6 +45,8 @@ def make_stack(tmp_path):
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
         if worker is not None:
             (folder / "worker.py").write_text(worker, encoding="utf-8")
+        if lock is not None:
+            shutil.copy(lock, folder)
         return folder
 
     return make
@@ -73,7 +74,7 @@ def tree_hash(folder):
 def test_a_rebuild_replaces_one_env_and_leaves_the_others_byte_for_byte(
     env, make_stack, puppet_env
 ):
-    mine = make_stack()
+    mine = make_stack(lock=LOCK)
     first = env("build", mine)
     assert first.code == 0, first.err
     folder = Path(first.out.splitlines()[-1])
@@ -96,7 +97,7 @@ def test_running_a_model_does_not_change_its_env(asrbench, puppet_env, clips, tm
 
 
 def test_a_failed_rebuild_leaves_the_old_env_working(env, make_stack):
-    mine = make_stack()
+    mine = make_stack(lock=LOCK)
     folder = Path(env("build", mine).out.splitlines()[-1])
     before = tree_hash(folder)
     (mine / "worker.py").write_text("import a_library_that_is_not_there\n", encoding="utf-8")
@@ -105,42 +106,6 @@ def test_a_failed_rebuild_leaves_the_old_env_working(env, make_stack):
     assert "No module named 'a_library_that_is_not_there'" in failed.err
     assert tree_hash(folder) == before
     assert [path for path in folder.parent.iterdir() if path.name.startswith(".new-mine")] == []
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
-def test_a_killed_builder_leaves_no_half_env(environment, env, make_stack, home):
-    mine = make_stack(name="killed")
-    command = [sys.executable, "-m", "orchestrator", "env", "build", "killed", "--stacks", mine]
-    builder = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    envs = home / "envs"
-    limit = time.monotonic() + 60
-    while not list(envs.glob(".new-killed-*/pyvenv.cfg")) and time.monotonic() < limit:
-        time.sleep(0.01)
-    os.killpg(builder.pid, signal.SIGKILL)
-    builder.wait()
-    assert list(envs.glob("killed-*")) == []
-    done = env("build", mine)
-    assert done.code == 0, done.err
-    assert list(envs.glob(".new-killed-*")) == []
-
-
-def test_two_builders_end_with_one_whole_env(environment, env, make_stack, home):
-    mine = make_stack(name="two-builders")
-    assert env("lock", mine).code == 0
-    command = [sys.executable, "-m", "orchestrator", "env", "build", mine.name, "--stacks", mine]
-    builders = [
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
-        )
-        for _ in range(2)
-    ]
-    outs = [builder.communicate(timeout=100)[0] for builder in builders]
-    assert [builder.returncode for builder in builders] == [0, 0]
-    assert len({out.splitlines()[-1] for out in outs}) == 1
-    assert len(list((home / "envs").glob("two-builders-*"))) == 1
-    assert env("check", mine).code == 0
 
 
 def test_list_check_and_remove_agree_on_what_is_there(asrbench, env, make_stack):
@@ -160,7 +125,7 @@ def test_list_check_and_remove_agree_on_what_is_there(asrbench, env, make_stack)
 
 
 def test_an_env_that_lost_a_package_does_not_pass_its_check(env, make_stack):
-    mine = make_stack(name="lossy")
+    mine = make_stack(name="lossy", lock=LOCK)
     folder = Path(env("build", mine).out.splitlines()[-1])
     shutil.rmtree(next(folder.rglob("site-packages")) / "numpy")
     checked = env("check", mine)
@@ -228,14 +193,14 @@ def test_a_stack_that_cannot_be_resolved_costs_its_rows_and_says_why(
     ],
 )
 def test_a_worker_that_is_not_one_is_found_when_its_env_is_proved(env, make_stack, worker, words):
-    done = env("build", make_stack(name="unfit", worker=worker))
+    done = env("build", make_stack(name="unfit", worker=worker, lock=LOCK))
     assert done.code == 3
     assert words in done.err
     assert "Traceback" not in done.err
 
 
 def test_an_option_that_the_worker_does_not_take_is_named(env, make_stack):
-    folder = make_stack(name="picky")
+    folder = make_stack(name="picky", lock=LOCK)
     file = folder / "pyproject.toml"
     file.write_text(file.read_text(encoding="utf-8") + "options = { beamz = 5 }\n", "utf-8")
     done = env("build", folder)
@@ -252,7 +217,7 @@ def test_an_option_that_the_worker_does_not_take_is_named(env, make_stack):
         ({'name = "mine"': 'name = "yours"'}, "project.name is 'yours' but its folder 'mine'"),
         ({'"worker.py"': '"../worker.py"'}, "tool.asrbench.worker"),
         ({'"worker.py"': '"elsewhere.py"'}, "there is no"),
-        ({'requires-python = ">=3.10"': ""}, "project.requires-python is missing"),
+        ({'requires-python = ">=3.10,<3.15"': ""}, "project.requires-python is missing"),
         ({"models.mine-model": 'models."../evil"'}, "tool.asrbench.models"),
         (
             {"models.mine-model]": "models.mine-model]\noptions = { day = 2026-01-31 }"},

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, runs
+from conftest import ROOT, STACKS, runs
 from trees import LIMIT_S, until
 
 from orchestrator import platforms
 
-FREEZER = Path("/sys/fs/cgroup/freezer")
+ICE = Path("/sys/fs/cgroup/freezer") / f"asrbench-test-{os.getpid()}"
 STACK = """
 [project]
 name = "{name}"
@@ -35,14 +36,15 @@ FREEZES = """
 import atexit, os
 from pathlib import Path
 ICE = Path({ice!r})
+WHEN = Path(__file__).with_name("when").read_text()
 def freeze():
     (ICE / "cgroup.procs").write_text(str(os.getpid()))
     (ICE / "freezer.state").write_text("FROZEN")
 def load(checkpoint, device):
-    if {when!r} == "shutdown":
+    if WHEN == "shutdown":
         atexit.register(freeze)
 def transcribe(model, audio):
-    if {when!r} == "transcribe":
+    if WHEN == "transcribe":
         freeze()
     return "hello world"
 """
@@ -68,10 +70,23 @@ main()
 """
 
 
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory):
+    """One that freezes at the time that its file "when" tells, and one that speaks."""
+    folder = tmp_path_factory.mktemp("stacks")
+    for name, worker in (("freezes", FREEZES.format(ice=str(ICE))), ("speaks", SPEAKS)):
+        stack = folder / name
+        stack.mkdir()
+        (stack / "pyproject.toml").write_text(STACK.format(name=name), encoding="utf-8")
+        (stack / "worker.py").write_text(worker, encoding="utf-8")
+        shutil.copy(STACKS / "puppet" / "requirements.lock", stack)  # of the same packages
+    return folder
+
+
 @pytest.fixture
 def ice():
     """A freezer; what is left in it is thawed and killed."""
-    folder = FREEZER / f"asrbench-test-{os.getpid()}"
+    folder = ICE
     try:
         folder.mkdir()
     except OSError as error:
@@ -102,16 +117,13 @@ def test_what_cannot_be_killed_is_named_and_left(ice, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("when", ["transcribe", "shutdown"])
-def test_its_device_is_quarantined_and_the_cpu_goes_on(ice, environment, clips, tmp_path, when):
-    freezes = FREEZES.format(ice=str(ice), when=when)
-    for name, worker in (("freezes", freezes), ("speaks", SPEAKS)):
-        stack = tmp_path / "stacks" / name
-        stack.mkdir(parents=True)
-        (stack / "pyproject.toml").write_text(STACK.format(name=name), encoding="utf-8")
-        (stack / "worker.py").write_text(worker, encoding="utf-8")
+def test_its_device_is_quarantined_and_the_cpu_goes_on(
+    ice, stacks, environment, clips, tmp_path, when
+):
+    (stacks / "freezes" / "when").write_text(when, encoding="utf-8")
     results = tmp_path / "r"
     done = subprocess.run(
-        [sys.executable, "-c", WRAPPER, "orchestrate", "--stacks", tmp_path / "stacks",
+        [sys.executable, "-c", WRAPPER, "orchestrate", "--stacks", stacks,
          "--models", "freezes-a,freezes-b,speaks-a", "--snippets",
          clips("say", "dict", seconds=0.1),
          "--results", results, "--timeout", "1", "--no-warm-up"],
