@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from conftest import ROOT
 from trees import LIMIT_S, until
 
+from orchestrator.platforms import devices
+from orchestrator.run.surroundings import Surroundings
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.spec import WorkerSpec
 from orchestrator.supervisor.worker import Worker
@@ -111,3 +114,47 @@ def test_a_guardian_that_cannot_be_started_leaves_no_descriptor_and_no_cgroup(
             linux.spawn([sys.executable], {}, tmp_path)
     assert psutil.Process().num_fds() <= before
     assert not made
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux only")
+@pytest.mark.parametrize("first", ["scratch.make_scratch()", "linux.spawn(['true'], {}, Path())"])
+def test_a_place_for_cgroups_is_looked_for_before_there_is_a_child(first):
+    """It may be a place of our own only as long as we are alone in our cgroup."""
+    source = f"""
+import psutil
+from pathlib import Path
+from orchestrator.platforms import cgroups, linux
+from orchestrator.supervisor import scratch
+asked = []
+def delegated(proc):
+    asked.append(psutil.Process().children())
+    return []
+cgroups._candidates, cgroups._delegated = lambda proc: [], delegated
+{first}
+print(asked[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_watching_that_cannot_begin_leaves_no_thread(monkeypatch):
+    start, before = threading.Thread.start, set(threading.enumerate())
+
+    def refuse(thread):
+        if thread.name == "energy meter":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for sources in ("device_sources", "energy_counters"):
+        monkeypatch.setattr(devices, sources, lambda: [SimpleNamespace()])
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        Surroundings(SimpleNamespace(pids=list))
+    until(lambda: set(threading.enumerate()) <= before)

@@ -141,6 +141,19 @@ def test_a_killed_controllers_guardian_deletes_it(puppet_env, tmp_path):
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a guardian on Linux only")
+def test_a_guardian_deletes_no_folder_but_one_of_ours(tmp_path):
+    from orchestrator.platforms import guardian
+
+    ours, other = tmp_path / "asrbench-x", tmp_path / "thesis"
+    for folder in (ours, other):
+        folder.mkdir()
+    told = "".join(f"folder {folder}\n" for folder in (other, ours, "asrbench-relative"))
+    command = [sys.executable, "-I", "-S", guardian.__file__, "nobody"]
+    subprocess.run(command, input=told, encoding="utf-8", cwd=tmp_path, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == [other]
+
+
 def test_no_folder_stays_if_the_guardian_cannot_be_told(temporary, monkeypatch):
     def refuse(folder):
         raise OSError("no room")

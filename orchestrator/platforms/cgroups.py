@@ -32,7 +32,7 @@ def make_cgroup(
     limit_bytes: int | None = None, proc: Path = Path("/proc/self")
 ) -> MemoryCgroup | None:
     """A fresh memory cgroup for one worker, or None where this user cannot make one."""
-    for version, folder in _candidates(proc) or _delegated(proc):
+    for version, folder in places(proc):
         _sweep(folder)
         made = folder / f"asrbench-{PID_NAMESPACE}-{os.getpid()}-{next(_numbers)}"
         try:
@@ -50,6 +50,14 @@ def make_cgroup(
             return cgroup
         made.rmdir()  # it counts nothing: Linux before 5.19, or without the controller
     return None
+
+
+def places(proc: Path = Path("/proc/self")) -> list[tuple[int, Path]]:
+    """Where cgroups for workers can be made: (version, folder). May move this process there.
+
+    It does so only as long as it has no children, which would have to move as well.
+    """
+    return _candidates(proc) or _delegated(proc)
 
 
 @functools.cache  # asked once: systemd's answer takes a while

@@ -30,6 +30,7 @@ TREE_MARK = "ASRBENCH_TREE"
 KILL_ROUNDS = 100  # for processes that fork while they are killed
 ROUND_S = 0.01
 YOUNG_S = 2.0
+OWN_FOLDERS = "asrbench-"  # how their names begin: nothing else is ever deleted
 BLOCKED_S = 0.25  # no answer for so long: the others are read by another thread
 LOOK_S = 1.0
 
@@ -157,7 +158,11 @@ def main(owner: str) -> None:
                 break
             time.sleep(ROUND_S)
     for kind, _, path in found:
-        if kind == "folder" and Path(path).is_absolute():
+        if (
+            kind == "folder"
+            and Path(path).is_absolute()
+            and Path(path).name.startswith(OWN_FOLDERS)
+        ):
             with contextlib.suppress(RecursionError):  # a thousand folders in each other
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -221,6 +221,7 @@ def _tell_guardian(kind: str, folder: Path) -> None:
 @functools.cache
 def _guardian(owner: int) -> tuple[io.FileIO, subprocess.Popen[bytes]]:
     """The pipe to this process's guardian, whose end sets it to work; and the guardian."""
+    cgroups.places()  # while this process has no child: the guardian stays as long as we do
     reading, writing = os.pipe()
     try:
         process = subprocess.Popen(

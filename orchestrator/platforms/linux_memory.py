@@ -21,7 +21,7 @@ from schemas.records import MemoryPeak, peak_of_both
 PERIOD_WITH_CGROUP_S = 0.25
 PERIOD_WITHOUT_S = 0.01
 OUT_OF_MEMORY = "out of memory"  # the kernel's words
-FAULTS_IN_FLIGHT = 4  # a process that becomes a program has a hundred, one that forks some dozens
+FAULTS_IN_FLIGHT = 4  # a process that becomes a program has a hundred
 
 
 class LinuxMemory:
@@ -167,7 +167,8 @@ class LinuxMemory:
         A process without a page fault has no memory. The kernel counts with a delay, so one
         of less than 64 pages a CPU may not be seen (memcg_rstat_updated in mm/memcontrol.c). The
         first process's own are read last, and so are too few only by those that its threads are
-        having: the kernel counts a fault for the cgroup just before it does for the thread.
+        having: the kernel counts a fault for the cgroup just before it does for the thread. (Before
+        Linux 6.4 it counts one that it has to retry twice: a tree may wrongly be none of one then.)
         """
         own, before = procfs.page_faults(self._pid), self._uncounted_faults
         if own is None or before is None:

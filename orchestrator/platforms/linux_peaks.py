@@ -9,7 +9,9 @@ cgroup   counts the tree and misses no spike, but charges a page to whoever touc
 vmhwm    each process's own high-water mark: exact for a tree of one. That it is one, the page
          faults tell that the cgroup counts; without a cgroup a daemon may have come and gone. If
          the cgroup counted more than it and the page cache that was seen, that was most likely
-         page cache too, dropped before a look; but as it may have been a file in memory: lower
+         page cache too, dropped before a look; but as it may have been a file in memory: lower.
+         (A file in memory that nobody maps and no look sees, in a phase with as much page cache at
+         another time, is the one thing that "exact" does not cover.)
 pss-sum  sampled, each shared page counted once: for trees of several where the others fall short
 """
 
@@ -47,8 +49,9 @@ def peak_of(peaks: Peaks, counted: int | None, counter: str, cut: bool) -> Memor
     if method == counter and not cut:
         bound = _bound_of_cgroup(sources[counter], peaks, alone)
     elif method == "vmhwm" and alone and not cut:
-        without_cache = (counted or 0) + uncharged - peaks.cache_bytes
-        bound = "exact" if _is_within(without_cache, high_water) else "lower"
+        without_cache = (counted or 0) + peaks.most_uncharged_bytes - peaks.cache_bytes
+        seen = max(without_cache, peaks.needed_bytes)
+        bound = "exact" if _is_within(seen, high_water) else "lower"
     return MemoryPeak(
         peak_bytes=sources[method],
         method=method,

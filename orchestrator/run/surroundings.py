@@ -21,7 +21,11 @@ class Surroundings:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._devices = devices.DeviceSampler(worker.pids, devices.device_sources())
-        self._meter = devices.EnergyMeter(devices.energy_counters())
+        try:
+            self._meter = devices.EnergyMeter(devices.energy_counters())
+        except BaseException:  # no thread, below a limit of processes
+            self._devices.close()
+            raise
         self._energy = self._meter.read()
         self._watch = MachineWatch()
         self._cpu_s, self._machine = worker.cpu_s_by_pid(), self._watch.look()
