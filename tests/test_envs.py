@@ -108,6 +108,22 @@ def test_a_failed_rebuild_leaves_the_old_env_working(env, make_stack):
     assert [path for path in folder.parent.iterdir() if path.name.startswith(".new-mine")] == []
 
 
+def test_two_builders_end_with_one_whole_env(environment, env, make_stack, home):
+    mine = make_stack(name="two-builders", lock=LOCK)
+    command = [sys.executable, "-m", "orchestrator", "env", "build", mine.name, "--stacks", mine]
+    builders = [
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
+        )
+        for _ in range(2)
+    ]
+    outs = [builder.communicate(timeout=100)[0] for builder in builders]
+    assert [builder.returncode for builder in builders] == [0, 0]
+    assert len({out.splitlines()[-1] for out in outs}) == 1
+    assert len(list((home / "envs").glob("two-builders-*"))) == 1
+    assert env("check", mine).code == 0
+
+
 def test_list_check_and_remove_agree_on_what_is_there(asrbench, env, make_stack):
     mine = make_stack(name="listed")
     assert "not locked" in asrbench("env", "list", "--stacks", mine).out

@@ -83,6 +83,7 @@ def test_a_build_that_is_interrupted_is_begun_again(
         assert ended.code == 130
         assert ended.left() == {}
         assert builds(home, stack) == []
+    assert list((home / "envs").glob(f"{stack}-*")) == []
     again = orchestrate(environment, tmp_path / "run", "", "--resume", "latest")
     assert again.code == 0, again.out + again.err
     assert again.left() == {}
