@@ -10,13 +10,19 @@ from typing import Any
 import psutil
 
 import orchestrator
-from orchestrator.platforms import cpu_name, gpus, memory_counter
+from orchestrator.platforms import cpu_name, memory_counter
+from orchestrator.platforms.gpus import find_gpus
 
 
 def machine_identity() -> list[Any]:
     """What would make times and memory differ; not the host's name, which networks change."""
     ram_gib = round(psutil.virtual_memory().total / 2**30)
-    return [platform.system(), platform.machine(), cpu_name(), os.cpu_count(), ram_gib, gpus()]
+    return [platform.system(), platform.machine(), cpu_name(), os.cpu_count(), ram_gib, gpu_names()]
+
+
+def gpu_names() -> list[str]:
+    """With what builds for them are made for, where that is known."""
+    return [" ".join(filter(None, [gpu.name, gpu.target])) for gpu in find_gpus()]
 
 
 def counters_identity() -> list[Any]:
@@ -33,7 +39,7 @@ def describe_machine() -> dict[str, Any]:
         "physical_cores": psutil.cpu_count(logical=False),
         "logical_cores": os.cpu_count(),
         "ram_bytes": psutil.virtual_memory().total,
-        "gpus": gpus(),
+        "gpus": gpu_names(),
         "versions": {
             "asrbench": orchestrator.__version__,
             "python": platform.python_version(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -18,8 +18,8 @@ from pydantic import (
 from orchestrator.errors import StackError
 from orchestrator.remote_code import check_remote_code
 from schemas.framing import FramingError, encode_frame
+from schemas.records import Accelerator
 
-Accelerator = Literal["cpu", "cuda", "rocm", "directml", "vulkan", "mps"]
 # names become file names and command-line words
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from orchestrator import paths
 from orchestrator.errors import StackError, unknown_name
-from orchestrator.stack_file import Accelerator, ModelEntry, read_stack_file
+from orchestrator.stack_file import ModelEntry, read_stack_file
+from schemas.records import Accelerator
 
 
 @dataclass(frozen=True)

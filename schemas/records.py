@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from schemas.messages import Details
 
 Outcome = Literal["ok", "failed", "crashed", "out_of_memory", "timed_out", "protocol_error"]
+Accelerator = Literal["cpu", "cuda", "rocm", "directml", "vulkan", "mps"]
 Phase = Literal["env", "download", "spawn", "load", "decode", "transcribe", "idle", "shutdown"]
 
 

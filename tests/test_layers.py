@@ -17,12 +17,14 @@ LAYERS = """
 orchestrator.__main__
 orchestrator.cli
 orchestrator.run
+orchestrator.doctor
 orchestrator.selftest
 orchestrator.reports
 orchestrator.journal
 orchestrator.views
 orchestrator.machine
 orchestrator.environments
+orchestrator.accelerators
 orchestrator.checkpoints
 orchestrator.stacks
 orchestrator.stack_file

@@ -20,6 +20,7 @@ COMMANDS = {
     "replay": "Try one model on one snippet of a run again, alone, to see how it ends.",
     "models": "See which models there are and what they need.",
     "env": "Build, check, lock and remove the models' environments.",
+    "doctor": "See which accelerators this machine has, and what is missing.",
     "selftest": "Measure this machine's own counters before you believe them.",
     "snippets": "Check a folder of recordings before a long run.",
 }

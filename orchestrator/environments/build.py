@@ -29,11 +29,11 @@ from orchestrator.environments.store import (
 from orchestrator.environments.uv import run_uv, uv_version
 from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
-from orchestrator.stack_file import Accelerator
 from orchestrator.stacks import Stack
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.spec import WorkerSpec
 from orchestrator.supervisor.worker import Worker
+from schemas.records import Accelerator
 
 PROOF_TIMEOUT_S = 300.0  # a first import of a large stack reads it from a cold disk
 

@@ -12,8 +12,8 @@ worker_network(python)                "none" if its workers can do without; else
                                       or "open: " and why this system refuses
 system_libraries()                    folders of the system's own shared libraries
 configured_libraries()                further ones that an administrator added to the system
-gpus()                                names of the GPUs that can be seen without a driver
 devices                               memory and energy of GPUs, a package of its own
+gpus                                  which GPUs there are, a package of its own
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ if sys.platform == "win32":
         MachineWatch,
         configured_libraries,
         cpu_name,
-        gpus,
         kernel_lines,
         leave_to_guardian,
         memory_counter,
@@ -48,7 +47,6 @@ elif sys.platform == "darwin":
         MachineWatch,
         configured_libraries,
         cpu_name,
-        gpus,
         kernel_lines,
         leave_to_guardian,
         memory_counter,
@@ -64,7 +62,6 @@ else:
         NOBODY_READS,
         MachineWatch,
         cpu_name,
-        gpus,
         kernel_lines,
         leave_to_guardian,
         memory_counter,
@@ -88,7 +85,6 @@ __all__ = [
     "configured_libraries",
     "cpu_name",
     "devices",
-    "gpus",
     "kernel_lines",
     "leave_to_guardian",
     "memory_counter",

@@ -20,7 +20,7 @@ from pathlib import Path
 from orchestrator.platforms import cgroups, guardian, procfs
 from orchestrator.platforms.guardian import TREE_MARK
 from orchestrator.platforms.kernel_log import kernel_lines
-from orchestrator.platforms.linux_hardware import cpu_name, gpus
+from orchestrator.platforms.linux_hardware import cpu_name
 from orchestrator.platforms.linux_memory import LinuxMemory
 from orchestrator.platforms.linux_state import MachineWatch
 from orchestrator.platforms.posix import (
@@ -37,7 +37,6 @@ __all__ = [
     "NOBODY_READS",
     "MachineWatch",
     "cpu_name",
-    "gpus",
     "kernel_lines",
     "leave_to_guardian",
     "memory_counter",

@@ -32,7 +32,6 @@ __all__ = [
     "NOBODY_READS",
     "MachineWatch",
     "cpu_name",
-    "gpus",
     "kernel_lines",
     "leave_to_guardian",
     "memory_counter",
@@ -181,8 +180,3 @@ def cpu_name() -> str:
     command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, check=False)
     return done.stdout.strip() or platform.machine()
-
-
-def gpus() -> list[str]:
-    """Apple silicon has one, on the chip."""
-    return ["Apple GPU"] if platform.machine() == "arm64" else []

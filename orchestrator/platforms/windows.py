@@ -23,7 +23,6 @@ __all__ = [
     "NOBODY_READS",
     "MachineWatch",
     "cpu_name",
-    "gpus",
     "kernel_lines",
     "leave_to_guardian",
     "memory_counter",
@@ -37,7 +36,6 @@ EVENT_LOG_S = 5.0  # a log that answers late is not worth a run's time
 NOBODY_READS = (errno.EPIPE, errno.EINVAL)  # from our stdout; the latter is what Windows says
 CREATE_SUSPENDED = 0x4  # subprocess has no name for it
 _PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
-_DISPLAY_CLASS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc1-08002be10318}"
 
 
 def spawn(
@@ -142,20 +140,3 @@ def cpu_name() -> str:
             return str(winreg.QueryValueEx(processor, "ProcessorNameString")[0]).strip()
     except OSError:
         return platform.processor()
-
-
-def gpus() -> list[str]:
-    """Driver descriptions of the display class; may list cards that are no longer there."""
-    names: list[str] = []
-    try:
-        display = winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _DISPLAY_CLASS)
-    except OSError:
-        return names
-    with display:
-        for index in range(winreg.QueryInfoKey(display)[0]):
-            try:
-                with winreg.OpenKey(display, winreg.EnumKey(display, index)) as card:
-                    names.append(str(winreg.QueryValueEx(card, "DriverDesc")[0]))
-            except OSError:  # "Properties" may not be read, and need not be
-                continue
-    return list(dict.fromkeys(names))

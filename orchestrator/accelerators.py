@@ -1,0 +1,33 @@
+"""Which of a stack's accelerators this machine has, and what is in the way of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.platforms.gpus import Gpu, Obstacle
+from schemas.records import Accelerator
+
+
+@dataclass(frozen=True)
+class Way:
+    """One accelerator of a stack, on this machine. obstacle: None if it can be used."""
+
+    accelerator: Accelerator
+    gpu: Gpu | None
+    obstacle: Obstacle | None
+
+
+def ways(accelerators: Iterable[Accelerator], gpus: Sequence[Gpu]) -> list[Way]:
+    """In the stack's order of preference. Of several GPUs the one with most memory of its own."""
+    return [_way(accelerator, gpus) for accelerator in accelerators]
+
+
+def _way(accelerator: Accelerator, gpus: Sequence[Gpu]) -> Way:
+    if accelerator == "cpu":
+        return Way(accelerator, None, None)
+    able = [gpu for gpu in gpus if accelerator in gpu.uses]
+    if not able:
+        return Way(accelerator, None, Obstacle(f"no GPU here offers {accelerator}", ""))
+    gpu = max(able, key=lambda one: (one.uses[accelerator] is None, one.memory_bytes or 0))
+    return Way(accelerator, gpu, gpu.uses[accelerator])
