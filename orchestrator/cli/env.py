@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.shared import stacks_option
-from orchestrator.errors import EXIT_NOTHING_RAN
+from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK
 
 if TYPE_CHECKING:
     from orchestrator.stacks import Stack
@@ -78,36 +78,90 @@ def list_(stacks: tuple[Path, ...]) -> None:
     table_console().print(table)
 
 
-@command.command(epilog="\b\nExample:\n  asrbench env check pocketsphinx")
-@click.argument("stack")
+@command.command(
+    epilog="\b\nExamples:\n  asrbench env check pocketsphinx\n"
+    "  asrbench env check --all --platforms"
+)
+@click.argument("stack", required=False)
+@click.option("--all", "every", is_flag=True, help="Every stack.")
+@click.option(
+    "--platforms",
+    is_flag=True,
+    help="Instead, whether its lock has wheels for Linux x86-64, Windows x86-64 and macOS arm64, "
+    "with each Python that it allows. Downloads none of them.",
+)
 @stacks_option
 @click.pass_context
-def check(ctx: click.Context, stack: str, stacks: tuple[Path, ...]) -> None:
+def check(
+    ctx: click.Context, stack: str | None, every: bool, platforms: bool, stacks: tuple[Path, ...]
+) -> None:
     """Prove that the env of STACK matches its lock, starts, and has all that its worker loads.
 
     Exit code 0 when it does, 3 when it does not or is not built.
     """
+    from orchestrator.errors import AsrbenchError, UsageError
+    from orchestrator.stacks import find_stack, load_stacks
+    from orchestrator.views.text import printable_lines
+
+    if every == (stack is not None):
+        raise UsageError("env check: name one STACK, or all of them by --all")
+    tell = _tell_platforms if platforms else _tell_env
+    if stack is not None:
+        ctx.exit(EXIT_OK if tell(find_stack(_every_stack(stacks), stack)) else EXIT_NOTHING_RAN)
+    right = []
+    for found in load_stacks(stacks).values():
+        try:
+            right.append(tell(found))
+        except AsrbenchError as error:
+            click.echo(f"{found.name}: {printable_lines(str(error))}", err=True)
+            right.append(False)
+    ctx.exit(EXIT_OK if all(right) else EXIT_NOTHING_RAN)
+
+
+def _tell_env(stack: Stack) -> bool:
+    """Prove it, and list what it loads. False if there is none."""
     from orchestrator import paths
     from orchestrator.environments.build import choose_accelerator, prove_env
     from orchestrator.environments.lock import read_lock
     from orchestrator.environments.store import find_env
-    from orchestrator.stacks import find_stack
 
-    found = find_stack(_every_stack(stacks), stack)
-    accelerator = choose_accelerator(found)
-    lock = read_lock(found, accelerator)
-    env = find_env(found, accelerator, lock) if lock else None
+    accelerator = choose_accelerator(stack)
+    lock = read_lock(stack, accelerator)
+    env = find_env(stack, accelerator, lock) if lock else None
     if env is None:
         what = "is not built for its lock" if lock else "has no lock"
-        click.echo(f"{stack}: {what}; build it: asrbench env build {stack}", err=True)
-        ctx.exit(EXIT_NOTHING_RAN)
-    log = paths.envs_home() / "logs" / f"{stack}-check.log"
-    proof = prove_env(found, accelerator, env.folder, log)
-    click.echo(f"{stack}: ok: {env.folder} (Python {env.python_version}, {accelerator})")
+        click.echo(f"{stack.name}: {what}; build it: asrbench env build {stack.name}", err=True)
+        return False
+    log = paths.envs_home() / "logs" / f"{stack.name}-check.log"
+    proof = prove_env(stack, accelerator, env.folder, log)
+    click.echo(f"{stack.name}: ok: {env.folder} (Python {env.python_version}, {accelerator})")
     for one in proof.distributions:
         click.echo(f"  {one}")
     for library in proof.system_libraries:
         click.echo(f"  this machine's own {library}")
+    return True
+
+
+def _tell_platforms(stack: Stack) -> bool:
+    """Which Pythons its lock can be installed for. False if a platform has none."""
+    from orchestrator.environments.build import choose_accelerator
+    from orchestrator.environments.everywhere import PLATFORMS, check_elsewhere
+    from orchestrator.environments.lock import read_lock
+    from orchestrator.views.text import printable_lines
+
+    lock = read_lock(stack, choose_accelerator(stack))
+    if lock is None:
+        click.echo(f"{stack.name}: has no lock; asrbench env lock {stack.name}", err=True)
+        return False
+    found = list(check_elsewhere(stack, lock))
+    for platform in PLATFORMS:
+        fits = [one.python for one in found if one.platform == platform and one.lacks is None]
+        click.echo(f"{stack.name}: {platform}: Python {', '.join(fits) or 'none'}")
+    for one in found:
+        if one.lacks is not None:
+            why = printable_lines(one.lacks)
+            click.echo(f"{stack.name}: not {one.platform}, Python {one.python}:\n{why}", err=True)
+    return {one.platform for one in found if one.lacks is None} == set(PLATFORMS)
 
 
 @command.command(epilog="\b\nExample:\n  asrbench env lock pocketsphinx")
