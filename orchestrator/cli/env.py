@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.shared import stacks_option
-from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK
+from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
     from orchestrator.stacks import Stack
@@ -51,7 +51,10 @@ def rebuild(stack: str, stacks: tuple[Path, ...]) -> None:
 @command.command("list")
 @stacks_option
 def list_(stacks: tuple[Path, ...]) -> None:
-    """Each stack, and the envs that were built of it."""
+    """Each stack, and the envs that were built of it.
+
+    Shared MB are files that uv's cache or other envs have as well: they take no room of their own.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -61,7 +64,8 @@ def list_(stacks: tuple[Path, ...]) -> None:
     from orchestrator.views.text import printable
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Stack", "Accelerator", "State", "Python", "MB", "Build s", "Env"):
+    headings = ("Stack", "Accelerator", "State", "Python", "MB", "Shared MB", "Build s", "Env")
+    for heading in headings:
         table.add_column(heading, overflow="fold")
     for item in inventory(_every_stack(stacks)):
         env = item.env
@@ -70,7 +74,8 @@ def list_(stacks: tuple[Path, ...]) -> None:
             item.accelerator,
             item.state,
             env.python_version if env else "",
-            f"{item.size_bytes / 1e6:.0f}" if item.size_bytes is not None else "",
+            f"{item.size.total_bytes / 1e6:.0f}" if item.size else "",
+            f"{item.size.shared_bytes / 1e6:.0f}" if item.size else "",
             f"{env.build_s:.1f}" if env else "",
             str(env.folder) if env else "",
         )
@@ -195,6 +200,36 @@ def remove(stack: str, stacks: tuple[Path, ...]) -> None:
         click.echo(f"removed {env.folder}")
     if not built:
         click.echo(f"{stack}: no env is built")
+
+
+@command.command(epilog="\b\nExample:\n  asrbench env prune")
+@click.pass_context
+def prune(ctx: click.Context) -> None:
+    """Delete the envs that no stack asks for any more, and what killed builds left.
+
+    A stack is looked for in the folder that its env was built for. What it has locked and built
+    stays, and so do checkpoints and uv's cache. Exit code 1 if one could not be deleted.
+    """
+    from orchestrator.environments.inventory import size_of, unneeded
+    from orchestrator.environments.store import abandoned_builds, delete, remove_env
+    from orchestrator.errors import EnvError
+    from orchestrator.views.text import printable
+
+    code = EXIT_OK
+    for env in unneeded():
+        size = size_of(env.folder)
+        try:
+            remove_env(env)
+        except EnvError as error:
+            click.echo(printable(str(error)), err=True)
+            code = EXIT_SOME_FAILED
+            continue
+        freed = (size.total_bytes - size.shared_bytes) / 1e6
+        click.echo(printable(f"removed {env.folder}: {freed:.0f} MB"))
+    for folder in abandoned_builds():
+        delete(folder)
+        click.echo(printable(f"removed {folder}"))
+    ctx.exit(code)
 
 
 def _every_stack(stacks: tuple[Path, ...]) -> dict[str, Stack]:

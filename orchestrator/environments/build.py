@@ -172,6 +172,7 @@ def _install(
     packages = run_uv(["pip", "freeze", "--python", str(venv_python(folder))], home, log, what)
     marker = {
         "stack": stack.name,
+        "stack_folder": str(stack.folder),
         "accelerator": accelerator,
         "python": _python_version(folder),
         "uv": uv_version(),

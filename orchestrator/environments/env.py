@@ -26,6 +26,7 @@ class Env:
     python_version: str
     lock_sha256: str
     build_s: float
+    stack_folder: Path | None  # None: an earlier version built it, which did not note it
 
     @property
     def python(self) -> Path:

@@ -12,7 +12,15 @@ from orchestrator.environments.env import Env
 from orchestrator.environments.lock import read_lock
 from orchestrator.environments.store import find_env, list_envs
 from orchestrator.errors import AsrbenchError
-from orchestrator.stacks import Stack
+from orchestrator.stacks import Stack, read_stack
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of an env's files. shared: hard links, which uv's cache or other envs have as well."""
+
+    total_bytes: int
+    shared_bytes: int
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Item:
     accelerator: str
     state: str
     env: Env | None
-    size_bytes: int | None
+    size: Size | None
 
 
 def inventory(stacks: dict[str, Stack]) -> list[Item]:
@@ -32,7 +40,7 @@ def inventory(stacks: dict[str, Stack]) -> list[Item]:
     used = {item.env.folder for item in current if item.env}
     left_over = (env for env in list_envs() if env.folder not in used)
     return current + [
-        Item(env.stack, env.accelerator, "outdated", env, _size(env.folder)) for env in left_over
+        Item(env.stack, env.accelerator, "outdated", env, size_of(env.folder)) for env in left_over
     ]
 
 
@@ -47,12 +55,37 @@ def _item(stack: Stack) -> Item:
     env = find_env(stack, accelerator, lock)
     if env is None:
         return Item(stack.name, accelerator, "not built", None, None)
-    return Item(stack.name, accelerator, "built", env, _size(env.folder))
+    return Item(stack.name, accelerator, "built", env, size_of(env.folder))
 
 
-def _size(folder: Path) -> int:
-    """Sum of file sizes; hard links shared with the cache and other envs count in each."""
-    return sum(entry.stat(follow_symlinks=False).st_size for entry in _files(folder))
+def unneeded() -> list[Env]:
+    """Envs that the stack which they were built for does not ask for any more.
+
+    One whose files are wrong just now, or that has no lock, is being worked on: its env stays.
+    """
+    return [env for env in list_envs() if not _is_asked_for(env)]
+
+
+def _is_asked_for(env: Env) -> bool:
+    folder = env.stack_folder
+    if folder is None or not folder.is_dir():
+        return False
+    try:
+        stack = read_stack(folder)
+        lock = read_lock(stack, env.accelerator)
+        return lock is None or find_env(stack, env.accelerator, lock) == env
+    except AsrbenchError:
+        return True
+
+
+def size_of(folder: Path) -> Size:
+    """On disk it takes total - shared, if nothing else is deleted."""
+    total = shared = 0
+    for file in _files(folder):
+        stat = os.lstat(file)  # an entry's own has no count of links on Windows
+        total += stat.st_size
+        shared += stat.st_size if stat.st_nlink > 1 else 0
+    return Size(total, shared)
 
 
 def _files(folder: Path) -> Iterable[os.DirEntry[str]]:

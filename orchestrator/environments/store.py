@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from orchestrator import paths
 from orchestrator.environments.env import Env
 from orchestrator.environments.lock import Lock, allowed_minors
@@ -47,6 +49,7 @@ def read_env(folder: Path) -> Env | None:
             python_version=marker["python"],
             lock_sha256=marker["lock_sha256"],
             build_s=marker["build_s"],
+            stack_folder=Path(marker["stack_folder"]) if "stack_folder" in marker else None,
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -80,6 +83,16 @@ def folder_name(stack: Stack, accelerator: str, lock: Lock, minor: int) -> str:
     machine = f"{sys.platform}-{platform.machine()}"
     went_in = "\n".join([str(stack.folder), lock.sha256, f"3.{minor}", uv_version(), machine])
     return f"{stack.name}-{accelerator}-{hashlib.sha256(went_in.encode()).hexdigest()[:12]}"
+
+
+def abandoned_builds() -> list[Path]:
+    """Folders of builds and removals whose process is gone."""
+    folders = [*paths.envs_home().glob(".new-*"), *paths.envs_home().glob(".old-*")]
+    return [one for one in folders if not _lives(one.name.rpartition("-")[2])]
+
+
+def _lives(pid: str) -> bool:
+    return pid.isascii() and pid.isdigit() and psutil.pid_exists(int(pid))
 
 
 def rename(source: Path, target: Path) -> None:
