@@ -50,11 +50,11 @@ def test_a_fresh_journals_name_is_on_disk(tmp_path, synced):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", '"options"', "{}", '{"options": []}'])
-def test_a_run_record_that_is_damaged_is_said(asrbench, tmp_path, content):
+def test_a_run_record_that_is_damaged_is_said(in_process, tmp_path, content):
     folder = tmp_path / "r" / "old"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(content, encoding="utf-8")
-    done = asrbench("orchestrate", "--resume", "old", "--results", tmp_path / "r")
+    done = in_process("orchestrate", "--resume", "old", "--results", tmp_path / "r")
     assert done.code == 2
     assert done.err.startswith(f"error: {folder / 'run.json'} cannot be read: ")
 

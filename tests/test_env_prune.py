@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,65 +11,55 @@ import pytest
 from conftest import STACKS
 
 from orchestrator.environments.inventory import size_of
+from orchestrator.environments.store import MARKER
 
 LOCK = STACKS / "puppet" / "requirements.lock"
 STACK = """
 [project]
-name = "{name}"
+name = "mine"
 version = "0"
 requires-python = ">=3.10,<3.15"
 dependencies = ["msgpack", "numpy"]
 [tool.asrbench]
 worker = "worker.py"
 accelerators = ["cpu"]
-[tool.asrbench.models.{name}]
+[tool.asrbench.models.mine]
 """
 
 
-@pytest.fixture
-def build(tmp_path, asrbench):
-    """A stack and its env: build(name) → (the stack's folder, the env's)."""
-
-    def make(name):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "pyproject.toml").write_text(STACK.format(name=name), encoding="utf-8")
-        source = "def load(checkpoint, device): pass\ndef transcribe(model, audio): return ''\n"
-        (folder / "worker.py").write_text(source, encoding="utf-8")
-        shutil.copy(LOCK, folder)
-        built = asrbench("env", "build", name, "--stacks", folder)
-        assert built.code == 0, built.err
-        return folder, Path(built.out.splitlines()[-1])
-
-    return make
-
-
-def test_what_no_stack_asks_for_goes_and_all_else_stays(asrbench, puppet_env, build, home):
-    needed, needed_env = build("needed")
-    gone, gone_env = build("gone")
-    shutil.rmtree(gone)
-    abandoned = home / "envs" / f".new-gone-cpu-0123456789ab-{2**22 + 1}"  # over any process id
-    abandoned.mkdir()
-    mine = home / "envs" / f".new-gone-cpu-0123456789ab-{os.getpid()}"
-    mine.mkdir()
-    done = asrbench("env", "prune")
-    assert done.code == 0, done.err
-    assert f"removed {gone_env}: " in done.out
-    assert not gone_env.exists()
-    assert not abandoned.exists()
-    assert mine.exists()
-    assert needed_env.exists()
-    assert puppet_env.exists()
-    mine.rmdir()
-    toml = needed / "pyproject.toml"
-    text = toml.read_text(encoding="utf-8")
+def test_what_no_stack_asks_for_goes_and_all_else_stays(asrbench, in_process, home, tmp_path):
+    stack = tmp_path / "mine"
+    stack.mkdir()
+    (stack / "pyproject.toml").write_text(STACK, encoding="utf-8")
+    source = "def load(checkpoint, device): pass\ndef transcribe(model, audio): return ''\n"
+    (stack / "worker.py").write_text(source, encoding="utf-8")
+    shutil.copy(LOCK, stack)
+    built = asrbench("env", "build", "mine", "--stacks", stack)
+    assert built.code == 0, built.err
+    env = Path(built.out.splitlines()[-1])
+    ghost = home / "envs" / "ghost-cpu-0123456789ab"  # its stack is gone
+    ghost.mkdir()
+    marker = json.loads((env / MARKER).read_text(encoding="utf-8"))
+    marker |= {"stack": "ghost", "stack_folder": str(tmp_path / "ghost")}
+    (ghost / MARKER).write_text(json.dumps(marker), encoding="utf-8")
+    killed = home / "envs" / f".new-mine-cpu-0123456789ab-{2**22 + 1}"  # over any process id
+    killed.mkdir()
+    ours = home / "envs" / f".new-mine-cpu-0123456789ab-{os.getpid()}"
+    ours.mkdir()
+    toml = stack / "pyproject.toml"
     toml.write_text("[project\n", encoding="utf-8")  # while somebody edits it
-    assert asrbench("env", "prune").out == ""
-    assert needed_env.exists()
-    toml.write_text(text.replace('"numpy"', '"numpy", "six"'), encoding="utf-8")
-    assert asrbench("env", "lock", "needed", "--stacks", needed).code == 0
-    assert str(needed_env) in asrbench("env", "prune").out
-    assert not needed_env.exists()
+    done = in_process("env", "prune")
+    assert done.code == 0, done.err
+    assert f"removed {ghost}: 0 MB" in done.out
+    assert str(env) not in done.out
+    assert [one.exists() for one in (env, ours, ghost, killed)] == [True, True, False, False]
+    ours.rmdir()
+    toml.write_text(STACK, encoding="utf-8")
+    assert in_process("env", "prune").out == ""
+    with (stack / LOCK.name).open("a", encoding="utf-8") as lock:
+        lock.write("# locked anew\n")
+    assert f"removed {env}: " in in_process("env", "prune").out
+    assert not env.exists()
 
 
 def test_files_that_another_has_too_are_counted_as_shared(tmp_path):
@@ -81,9 +72,8 @@ def test_files_that_another_has_too_are_counted_as_shared(tmp_path):
     assert (size.total_bytes, size.shared_bytes) == (1010, 1000)
 
 
-def test_an_env_shares_its_packages_with_the_cache(build, environment):
-    _, env = build("linked")
-    if env.stat().st_dev != Path(environment["UV_CACHE_DIR"]).stat().st_dev:
+def test_an_env_shares_its_packages_with_the_cache(puppet_env, environment):
+    if puppet_env.stat().st_dev != Path(environment["UV_CACHE_DIR"]).stat().st_dev:
         pytest.skip("envs and uv's cache are on two disks here")
-    size = size_of(env)
+    size = size_of(puppet_env)
     assert size.shared_bytes > size.total_bytes / 2  # bytecode is its own

@@ -242,7 +242,9 @@ def test_an_option_that_the_worker_does_not_take_is_named(env, make_stack):
         ({"models.mine-model": "models.pocketsphinx"}, "model 'pocketsphinx' is in two stacks"),
     ],
 )
-def test_a_wrong_stack_file_stops_everything_with_file_and_key(asrbench, make_stack, change, words):
+def test_a_wrong_stack_file_stops_everything_with_file_and_key(
+    in_process, make_stack, change, words
+):
     folder = make_stack()
     file = folder / "pyproject.toml"
     text = file.read_text(encoding="utf-8")
@@ -250,7 +252,7 @@ def test_a_wrong_stack_file_stops_everything_with_file_and_key(asrbench, make_st
         assert old in text
         text = text.replace(old, new)
     file.write_text(text, encoding="utf-8")
-    done = asrbench("models", "list", "--stacks", folder)
+    done = in_process("models", "list", "--stacks", folder)
     assert done.code == 2
     assert words in done.err
     assert str(folder) in done.err
@@ -297,10 +299,10 @@ def test_what_a_stack_file_says_cannot_steer_a_terminal(asrbench, make_stack):
 
 
 @pytest.mark.parametrize("checkpoint", ["a/b:/etc/passwd", "a/b:../c", "a/b; rm -rf", "../x", "b"])
-def test_a_checkpoint_that_leaves_its_folder_is_refused(asrbench, make_stack, checkpoint):
+def test_a_checkpoint_that_leaves_its_folder_is_refused(in_process, make_stack, checkpoint):
     folder = make_stack(name="sly")
     file = folder / "pyproject.toml"
     file.write_text(file.read_text(encoding="utf-8") + f"checkpoint = {checkpoint!r}\n", "utf-8")
-    done = asrbench("models", "list", "--stacks", folder)
+    done = in_process("models", "list", "--stacks", folder)
     assert done.code == 2
     assert "checkpoint" in done.err

@@ -41,9 +41,16 @@ def test_a_path_that_no_record_could_name_is_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize(
-    "command", ["orchestrate --models puppet --results r", "env build puppet", "env list"]
+    ("variable", "command"),
+    [
+        ("ASRBENCH_STACKS", "orchestrate --models puppet --results r"),
+        ("ASRBENCH_STACKS", "env list"),
+        ("ASRBENCH_HOME", "orchestrate --models puppet --results r"),
+        ("ASRBENCH_HOME", "env build puppet"),
+        ("HOME", "orchestrate --models puppet --results r"),
+        ("HOME", "env list"),
+    ],
 )
-@pytest.mark.parametrize("variable", ["ASRBENCH_STACKS", "ASRBENCH_HOME", "HOME"])
 def test_a_variable_that_no_record_could_name_is_refused_before_anything_is_made(
     asrbench, tmp_path, variable, command
 ):

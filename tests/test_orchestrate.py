@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import psutil
 import pytest
 from conftest import ROOT, STACKS
+
+from orchestrator import cli
 
 TEN_COLUMNS = "Model,Snippet,Transcript,Reference,WER,Time_Sec,RTF,Peak_RAM_MB,Load_Time_Sec,Error"
 SHORT = ROOT / "snippets" / "clean"
@@ -199,14 +202,16 @@ def test_the_live_view_draws_on_a_terminal(environment, puppet_env, clips, tmp_p
     assert "Traceback" not in text
 
 
-def test_help_is_there_for_every_command(asrbench):
-    for words in (
-        [], ["orchestrate"], ["report"], ["models"], ["models", "list"], ["snippets", "check"],
-        ["env"], *(["env", verb] for verb in "build rebuild list check lock remove".split()),
-    ):  # fmt: skip
-        done = asrbench(*words, "-h")
+def test_help_is_there_for_every_command(in_process):
+    def try_all(words, command):
+        done = in_process(*words, "-h")
         assert done.code == 0, words
         assert "Usage:" in done.out
+        if isinstance(command, click.Group):
+            for name in command.list_commands(click.Context(command)):
+                try_all([*words, name], command.get_command(click.Context(command), name))
+
+    try_all([], cli.cli)
 
 
 def test_help_imports_nothing_heavy(environment):

@@ -107,7 +107,8 @@ def test_a_dead_reader_is_noticed_although_its_child_holds_the_pipe(reader):
 
 
 INTERRUPTED = """
-import _thread, subprocess, sys, threading, time
+import _thread, signal, subprocess, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 sys.path.insert(0, sys.argv[1])
 from orchestrator.platforms.threaded_writer import ThreadedWriter
 process = subprocess.Popen(

@@ -36,8 +36,11 @@ FULL = Path("/dev/full")
         (["snippets", "check", "no/such/folder"], "there is no such folder or manifest"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_a_sentence(asrbench, tmp_path, arguments, words):
-    done = asrbench(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(STACKS.parent.parent)})
+def test_wrong_usage_ends_with_2_and_a_sentence(
+    in_process, monkeypatch, tmp_path, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    done = in_process(*arguments)
     assert done.code == 2, done.out + done.err
     assert words in done.err
     assert "Traceback" not in done.err
