@@ -11,11 +11,19 @@ from schemas.records import Accelerator
 
 @dataclass(frozen=True)
 class Way:
-    """One accelerator of a stack, on this machine. obstacle: None if it can be used."""
+    """One accelerator of a stack, on this machine.
+
+    target: what builds for its GPU are made for, as gfx1151; None where one build fits all.
+    obstacle: None if it can be used.
+    """
 
     accelerator: Accelerator
-    gpu: Gpu | None
-    obstacle: Obstacle | None
+    target: str | None = None
+    gpu: Gpu | None = None
+    obstacle: Obstacle | None = None
+
+
+CPU = Way("cpu")
 
 
 def ways(accelerators: Iterable[Accelerator], gpus: Sequence[Gpu]) -> list[Way]:
@@ -25,9 +33,9 @@ def ways(accelerators: Iterable[Accelerator], gpus: Sequence[Gpu]) -> list[Way]:
 
 def _way(accelerator: Accelerator, gpus: Sequence[Gpu]) -> Way:
     if accelerator == "cpu":
-        return Way(accelerator, None, None)
+        return CPU
     able = [gpu for gpu in gpus if accelerator in gpu.uses]
     if not able:
-        return Way(accelerator, None, Obstacle(f"no GPU here offers {accelerator}", ""))
+        return Way(accelerator, obstacle=Obstacle(f"no GPU here offers {accelerator}", ""))
     gpu = max(able, key=lambda one: (one.uses[accelerator] is None, one.memory_bytes or 0))
-    return Way(accelerator, gpu, gpu.uses[accelerator])
+    return Way(accelerator, gpu.target, gpu, gpu.uses[accelerator])

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import paths
-from orchestrator.accelerators import ways
-from orchestrator.environments.build import choose_accelerator
-from orchestrator.errors import EnvError
+from orchestrator.environments.choice import choose
+from orchestrator.errors import AsrbenchError
 from orchestrator.machine import describe_machine
 from orchestrator.platforms import memory_counter
-from orchestrator.platforms.gpus import Gpu, Obstacle, find_gpus
+from orchestrator.platforms.gpus import Gpu, Obstacle, find_gpus, gfx_target
 from orchestrator.selftest.record import standing
 from orchestrator.stacks import Stack
 from schemas.records import Accelerator
@@ -55,23 +54,22 @@ def diagnose(stacks: Iterable[Stack]) -> Diagnosis:
         memory_counter=memory_counter(),
         gpus=tuple(gpus),
         stacks=tuple(stack_choice(stack, gpus) for stack in stacks),
-        missing=(*_of_gpus(gpus), *_of_disks(paths.envs_home(), paths.cache_home()), *_of_test()),
+        missing=(
+            *_of_gpus(gpus),
+            *_of_override(gpus, os.environ.get("HSA_OVERRIDE_GFX_VERSION")),
+            *_of_disks(paths.envs_home(), paths.cache_home()),
+            *_of_test(),
+        ),
     )
 
 
 def stack_choice(stack: Stack, gpus: Sequence[Gpu]) -> StackChoice:
     """What the stack would be built for, and why not for what it likes more."""
     try:
-        chosen = choose_accelerator(stack)
-    except EnvError as error:
+        chain = choose(stack, gpus=gpus)
+    except AsrbenchError as error:
         return StackChoice(stack.name, None, {stack.accelerators[0]: str(error)})
-    better: dict[Accelerator, str] = {}
-    for way in ways(stack.accelerators, gpus):
-        if way.accelerator == chosen:
-            break
-        in_the_way = way.obstacle.what if way.obstacle else "asrbench builds no env for it yet"
-        better[way.accelerator] = in_the_way
-    return StackChoice(stack.name, chosen, better)
+    return StackChoice(stack.name, chain.first.accelerator, chain.better(stack, chain.first))
 
 
 def _of_gpus(gpus: Iterable[Gpu]) -> list[Obstacle]:
@@ -80,6 +78,24 @@ def _of_gpus(gpus: Iterable[Gpu]) -> list[Obstacle]:
         for gpu in gpus
         for accelerator, obstacle in gpu.uses.items()
         if obstacle
+    ]
+
+
+def _of_override(gpus: Iterable[Gpu], override: str | None) -> list[Obstacle]:
+    """ROCm then takes the GPU for another one, whose kernels its torch may not have."""
+    targets = {gpu.target for gpu in gpus if gpu.target and "rocm" in gpu.uses}
+    parts = (override or "").split(".")
+    if not override or not targets or len(parts) != 3 or not all(map(str.isdigit, parts)):
+        return []
+    asked = gfx_target(int(parts[0]) * 10_000 + int(parts[1]) * 100 + int(parts[2]))
+    if asked in targets:
+        return []
+    return [
+        Obstacle(
+            f"HSA_OVERRIDE_GFX_VERSION={override} makes ROCm use kernels for {asked}; found is "
+            f"{', '.join(sorted(targets))}",
+            "unset it: today's builds have kernels for the GPU itself",
+        )
     ]
 
 

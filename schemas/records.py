@@ -71,6 +71,9 @@ class ModelStarted(_Record):
     accelerator: str
     env: str
     lock_sha256: str
+    variables: dict[str, str] = {}  # that tune its workers: the accelerator's, and the user's own
+    fell_back: tuple[str, ...] = ()  # which better accelerators are not used, and why
+    keeps: tuple[str, ...] = ()  # keys of those: what they had answered before they died holds
 
 
 class LoadTimes(_Record):

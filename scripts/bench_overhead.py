@@ -40,6 +40,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator import paths
+from orchestrator.accelerators import CPU
 from orchestrator.audio.decode import DecodedFacts, decode
 from orchestrator.environments.build import ensure_env
 from orchestrator.environments.env import Env
@@ -172,7 +173,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2, help="for each round")
     parser.add_argument("--audio", type=Path, help="a folder of further recordings")
     arguments = parser.parse_args()
-    env = ensure_env(read_stack(paths.SHIPPED_STACKS / MODEL), "cpu", print)
+    env = ensure_env(read_stack(paths.SHIPPED_STACKS / MODEL), CPU, print)
     clips = long_clips([paths.SHIPPED_SNIPPETS, *([arguments.audio] if arguments.audio else [])])
     count = arguments.rounds * arguments.pairs
     print(f"{MODEL}, {count} pairs a clip, medians; all texts are equal")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.accelerators import CPU
 from orchestrator.environments.build import ensure_env
 from orchestrator.environments.env import Env
 from orchestrator.environments.store import remove_env
@@ -36,7 +37,7 @@ def built_stack(folder: Path, name: str, worker: str, models: str) -> Iterator[t
     (place / "pyproject.toml").write_text(_TOML.format(name=name) + models, encoding="utf-8")
     (place / "worker.py").write_text(worker, encoding="utf-8")
     stack = read_stack(place)
-    env = ensure_env(stack, "cpu", lambda line: print(line, file=sys.stderr))
+    env = ensure_env(stack, CPU, lambda line: print(line, file=sys.stderr))
     try:
         yield stack, env
     finally:

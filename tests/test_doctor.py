@@ -53,12 +53,8 @@ def test_a_gpu_that_is_ready_is_preferred_then_one_with_more_memory():
 
 def test_a_stack_says_why_it_does_not_use_what_it_likes_more(stack):
     choice = stack_choice(read_stack(stack), LAPTOP)
-    assert choice.accelerator == "cpu"
-    assert choice.better == {
-        "cuda": "no GPU here offers cuda",
-        "rocm": "asrbench builds no env for it yet",
-        "directml": "asrbench builds no env for it yet",
-    }
+    assert choice.accelerator == "rocm"
+    assert choice.better == {"cuda": "no GPU here offers cuda"}
 
 
 def test_a_disk_that_is_nearly_full_is_told(tmp_path, monkeypatch):
@@ -95,7 +91,7 @@ def test_a_stack_that_cannot_run_here_says_why(asrbench, stack):
     file.write_text(text, encoding="utf-8")
     choice = stack_choice(read_stack(stack), [])
     assert choice.accelerator is None
-    assert "no build for the CPU" in choice.better["rocm"]
+    assert "cannot run here: rocm: no GPU here offers rocm" in choice.better["rocm"]
     assert asrbench("doctor", "--stacks", stack).code == 0  # another can
 
 

@@ -43,7 +43,7 @@ def test_a_lock_without_wheels_for_windows_is_named_with_the_resolvers_words(asr
     assert "no-windows: Linux x86-64: Python 3.12" in done.out
     assert "no-windows: macOS arm64: Python 3.12" in done.out
     assert "no-windows: Windows x86-64: Python none" in done.out
-    assert "not Windows x86-64, Python 3.12:" in done.err
+    assert "not Windows x86-64, cpu, Python 3.12:" in done.err
     assert "uvloop" in done.err
     assert "Traceback" not in done.err
 
@@ -55,7 +55,7 @@ def test_all_stacks_are_checked_although_one_is_wrong(asrbench, make):
     file.write_text(file.read_text(encoding="utf-8").replace("msgpack", "six"), "utf-8")
     done = asrbench("env", "check", "--all", "--platforms", "--stacks", folder.parent)
     assert done.code == 3
-    assert "unlocked: has no lock; asrbench env lock unlocked" in done.err
+    assert "unlocked: it has no lock for cpu; asrbench env lock unlocked" in done.err
     assert "stale: " in done.err
     assert "does not match" in done.err
     for platform in ("Linux x86-64", "Windows x86-64", "macOS arm64"):

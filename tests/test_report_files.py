@@ -36,7 +36,7 @@ def test_results_csv_has_the_promised_columns_first_and_the_figures_of_its_row(t
     ]  # fmt: skip
     assert (first["RTFx"], first["Deletions"], first["Outcome"]) == ("8.0", "2", "ok")
     bounds = [f"Peak_RAM_{part}_Bound" for part in ("Load", "Attempt")]
-    assert (list(first)[-2:], [first[one] for one in bounds]) == (bounds, ["exact", "lower"])
+    assert (list(first)[-3:-1], [first[one] for one in bounds]) == (bounds, ["exact", "lower"])
     assert (second["Transcript"], second["WER"], second["Time_Sec"]) == ("", "", "")
     assert "--resume" in second["Error"]
     (summary,) = read_csv(tmp_path / "summary.csv")

@@ -152,9 +152,9 @@ def test_the_figures_of_a_summary_are_sums_and_not_means():
     (one,) = summaries(
         plan(planned("a"), planned("b", "red"), planned("c"), planned("d", "")), started(),
         attempt("a", audio_s=10.0, time_s=1.0, load=load, memory=peak[0], device="cpu"),
-        attempt("b", "dog", audio_s=2.0, time_s=3.0, load=slow, memory=peak[1]),
+        attempt("b", "dog", audio_s=2.0, time_s=3.0, load=slow, memory=peak[1], device="cpu"),
         failed("c", audio_s=100.0, time_s=50.0, memory=peak[2]),
-        attempt("d", "dog cat", audio_s=3.0, time_s=1.0),
+        attempt("d", "dog cat", audio_s=3.0, time_s=1.0, device="cpu"),
     )  # fmt: skip
     assert one.wer == pytest.approx((0 + 1 + 4 + 2) / (4 + 1 + 4))
     characters = {"a": 19, "b": 3, "c": 19}

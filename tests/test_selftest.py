@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from trees import LIMIT_S
 
+from orchestrator.accelerators import CPU
 from orchestrator.environments.build import ensure_env
 from orchestrator.paths import PROBE_STACK
 from orchestrator.selftest import run as selftest
@@ -41,7 +42,7 @@ def whole(asrbench, at_home):
 @pytest.fixture
 def bench(at_home, tmp_path):
     stack = read_stack(PROBE_STACK)
-    env = ensure_env(stack, "cpu", print)
+    env = ensure_env(stack, CPU, print)
     with probe_file(SIZE_BYTES) as file:
         yield selftest._Bench(stack, env, SIZE_BYTES, file, tmp_path)
 

@@ -28,7 +28,7 @@ requires-python = ">=3.10,<3.15"
 dependencies = ["msgpack", "numpy"]
 [tool.asrbench]
 worker = "worker.py"
-accelerators = ["cpu"]
+accelerators = ["cuda", "cpu"]
 [tool.asrbench.models.{name}-a]
 [tool.asrbench.models.{name}-b]
 """
@@ -58,12 +58,15 @@ def transcribe(model, audio):
 WRAPPER = """
 import sys
 from orchestrator.platforms import cgroup_folder, linux
-from orchestrator.run import preparation, turn
+from orchestrator.accelerators import Way
+from orchestrator.environments.choice import Chain
+from orchestrator.run import chain
 from orchestrator.supervisor import channel, worker
 worker.STOP_S = linux.KILL_WAIT_S = 1.0  # of 10 and 5 s: it never ends
 cgroup_folder.EMPTYING_S = channel.THREADS_END_S = channel.STACK_S = 0.3
-for module in (preparation, turn):
-    module.choose_accelerator = lambda stack: "cpu" if stack.name == "speaks" else "cuda"
+chain.choose = lambda stack, asked: Chain(
+    (Way("cpu" if stack.name == "speaks" else "cuda"),)
+)
 from orchestrator.cli import main
 sys.argv[0] = "asrbench"
 main()

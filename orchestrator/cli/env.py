@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.shared import stacks_option
+from orchestrator.cli.shared import accelerator_option, package_options, stacks_option
 from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
+    from orchestrator.accelerators import Way
+    from orchestrator.environments.choice import Asked
     from orchestrator.stacks import Stack
 
 
@@ -22,29 +24,60 @@ def command() -> None:
     """
 
 
-@command.command(epilog="\b\nExample:\n  asrbench env build pocketsphinx")
-@click.argument("stack")
+@command.command(
+    epilog="\b\nExamples:\n  asrbench env build pocketsphinx\n  asrbench env build --all"
+)
+@click.argument("stack", required=False)
+@click.option("--all", "every", is_flag=True, help="Every stack, one after the other.")
+@accelerator_option
+@package_options
 @stacks_option
-def build(stack: str, stacks: tuple[Path, ...]) -> None:
-    """Build the env of STACK from its lock, unless it is there already."""
-    from orchestrator.environments.build import choose_accelerator, ensure_env
-    from orchestrator.stacks import find_stack
+@click.pass_context
+def build(
+    ctx: click.Context,
+    stack: str | None,
+    every: bool,
+    accelerator: Asked | None,
+    stacks: tuple[Path, ...],
+) -> None:
+    """Build the env of STACK from its lock, unless it is there already.
 
-    found = find_stack(_every_stack(stacks), stack)
-    env = ensure_env(found, choose_accelerator(found), click.echo)
-    click.echo(f"{env.folder}")
+    Exit code 0 when it is there, 3 when one could not be built.
+    """
+    from orchestrator.environments.build import ensure_env
+    from orchestrator.environments.choice import choose
+    from orchestrator.errors import AsrbenchError
+
+    found = _asked_for("build", stack, every, stacks)
+    right = []
+    for number, one in enumerate(found, 1):
+        if every:
+            click.echo(f"{one.name}: {number} of {len(found)}")
+        try:
+            env = ensure_env(one, choose(one, accelerator or "auto").first, _say)
+            click.echo(f"{env.folder}")
+            right.append(True)
+        except AsrbenchError as error:
+            if not every:
+                raise
+            _tell_error(one, error)
+            right.append(False)
+    ctx.exit(EXIT_OK if all(right) else EXIT_NOTHING_RAN)
 
 
 @command.command(epilog="\b\nExample:\n  asrbench env rebuild pocketsphinx")
 @click.argument("stack")
+@accelerator_option
+@package_options
 @stacks_option
-def rebuild(stack: str, stacks: tuple[Path, ...]) -> None:
+def rebuild(stack: str, accelerator: Asked | None, stacks: tuple[Path, ...]) -> None:
     """Build the env of STACK anew; the old one stays until the new one works."""
-    from orchestrator.environments.build import choose_accelerator, rebuild_env
+    from orchestrator.environments.build import rebuild_env
+    from orchestrator.environments.choice import choose
     from orchestrator.stacks import find_stack
 
     found = find_stack(_every_stack(stacks), stack)
-    env = rebuild_env(found, choose_accelerator(found), click.echo)
+    env = rebuild_env(found, choose(found, accelerator or "auto").first, _say)
     click.echo(f"{env.folder}")
 
 
@@ -95,51 +128,80 @@ def list_(stacks: tuple[Path, ...]) -> None:
     help="Instead, whether its lock has wheels for Linux x86-64, Windows x86-64 and macOS arm64, "
     "with each Python that it allows. Downloads none of them.",
 )
+@accelerator_option
+@package_options
 @stacks_option
 @click.pass_context
 def check(
-    ctx: click.Context, stack: str | None, every: bool, platforms: bool, stacks: tuple[Path, ...]
+    ctx: click.Context,
+    stack: str | None,
+    every: bool,
+    platforms: bool,
+    accelerator: Asked | None,
+    stacks: tuple[Path, ...],
 ) -> None:
     """Prove that the env of STACK matches its lock, starts, and has all that its worker loads.
 
     Exit code 0 when it does, 3 when it does not or is not built.
     """
-    from orchestrator.errors import AsrbenchError, UsageError
-    from orchestrator.stacks import find_stack, load_stacks
-    from orchestrator.views.text import printable_lines
+    from orchestrator.environments.choice import choose
+    from orchestrator.errors import AsrbenchError
 
-    if every == (stack is not None):
-        raise UsageError("env check: name one STACK, or all of them by --all")
-    tell = _tell_platforms if platforms else _tell_env
-    if stack is not None:
-        ctx.exit(EXIT_OK if tell(find_stack(_every_stack(stacks), stack)) else EXIT_NOTHING_RAN)
     right = []
-    for found in load_stacks(stacks).values():
+    for found in _asked_for("check", stack, every, stacks):
         try:
-            right.append(tell(found))
+            if platforms:
+                right.append(_tell_platforms(found))
+            else:
+                right.append(_tell_env(found, choose(found, accelerator or "auto").first))
         except AsrbenchError as error:
-            click.echo(f"{found.name}: {printable_lines(str(error))}", err=True)
+            if not every:
+                raise
+            _tell_error(found, error)
             right.append(False)
     ctx.exit(EXIT_OK if all(right) else EXIT_NOTHING_RAN)
 
 
-def _tell_env(stack: Stack) -> bool:
+def _asked_for(verb: str, stack: str | None, every: bool, stacks: tuple[Path, ...]) -> list[Stack]:
+    from orchestrator.errors import UsageError
+    from orchestrator.stacks import find_stack, load_stacks
+
+    if every == (stack is not None):
+        raise UsageError(f"env {verb}: name one STACK, or all of them by --all")
+    if stack is not None:
+        return [find_stack(_every_stack(stacks), stack)]
+    return list(load_stacks(stacks).values())
+
+
+def _tell_error(stack: Stack, error: Exception) -> None:
+    from orchestrator.views.text import printable_lines
+
+    click.echo(f"{stack.name}: {printable_lines(str(error))}", err=True)
+
+
+def _say(line: str) -> None:
+    """uv's lines among them."""
+    from orchestrator.views.text import printable
+
+    click.echo(printable(line))
+
+
+def _tell_env(stack: Stack, way: Way) -> bool:
     """Prove it, and list what it loads. False if there is none."""
     from orchestrator import paths
-    from orchestrator.environments.build import choose_accelerator, prove_env
+    from orchestrator.environments.build import prove_env
     from orchestrator.environments.lock import read_lock
     from orchestrator.environments.store import find_env
 
-    accelerator = choose_accelerator(stack)
-    lock = read_lock(stack, accelerator)
-    env = find_env(stack, accelerator, lock) if lock else None
-    if env is None:
+    lock = read_lock(stack, way)
+    env = find_env(stack, way.accelerator, lock) if lock else None
+    if env is None or lock is None:
         what = "is not built for its lock" if lock else "has no lock"
         click.echo(f"{stack.name}: {what}; build it: asrbench env build {stack.name}", err=True)
         return False
     log = paths.envs_home() / "logs" / f"{stack.name}-check.log"
-    proof = prove_env(stack, accelerator, env.folder, log)
-    click.echo(f"{stack.name}: ok: {env.folder} (Python {env.python_version}, {accelerator})")
+    proof = prove_env(stack, way.accelerator, env.folder, log, lock.variables)
+    click.echo(f"{stack.name}: ok: {env.folder} (Python {env.python_version}, {way.accelerator})")
     for one in proof.distributions:
         click.echo(f"  {one}")
     for library in proof.system_libraries:
@@ -148,39 +210,39 @@ def _tell_env(stack: Stack) -> bool:
 
 
 def _tell_platforms(stack: Stack) -> bool:
-    """Which Pythons its lock can be installed for. False if a platform has none."""
-    from orchestrator.environments.build import choose_accelerator
+    """Which Pythons its locks can be installed for. False if a platform has none."""
     from orchestrator.environments.everywhere import PLATFORMS, check_elsewhere
-    from orchestrator.environments.lock import read_lock
     from orchestrator.views.text import printable_lines
 
-    lock = read_lock(stack, choose_accelerator(stack))
-    if lock is None:
-        click.echo(f"{stack.name}: has no lock; asrbench env lock {stack.name}", err=True)
-        return False
-    found = list(check_elsewhere(stack, lock))
+    found = list(check_elsewhere(stack))
     for platform in PLATFORMS:
-        fits = [one.python for one in found if one.platform == platform and one.lacks is None]
-        click.echo(f"{stack.name}: {platform}: Python {', '.join(fits) or 'none'}")
+        here = [one for one in found if one.platform == platform]
+        for accelerator in dict.fromkeys(one.accelerator for one in here):
+            fits = [o.python for o in here if o.accelerator == accelerator and o.lacks is None]
+            named = "" if accelerator == "cpu" else f", {accelerator}"
+            click.echo(f"{stack.name}: {platform}{named}: Python {', '.join(fits) or 'none'}")
     for one in found:
         if one.lacks is not None:
             why = printable_lines(one.lacks)
-            click.echo(f"{stack.name}: not {one.platform}, Python {one.python}:\n{why}", err=True)
+            what = f"{one.platform}, {one.accelerator}, Python {one.python}"
+            click.echo(f"{stack.name}: not {what}:\n{why}", err=True)
     return {one.platform for one in found if one.lacks is None} == set(PLATFORMS)
 
 
 @command.command(epilog="\b\nExample:\n  asrbench env lock pocketsphinx")
 @click.argument("stack")
+@package_options
 @stacks_option
 def lock(stack: str, stacks: tuple[Path, ...]) -> None:
-    """Resolve the dependencies of STACK anew and write its lock."""
-    from orchestrator.environments.build import choose_accelerator
-    from orchestrator.environments.lock import make_lock
+    """Resolve the dependencies of STACK anew and write its lock.
+
+    Accelerators that add or change packages have a lock of their own, which is written too.
+    """
+    from orchestrator.environments.lock import lock_all
     from orchestrator.stacks import find_stack
 
-    found = find_stack(_every_stack(stacks), stack)
-    made = make_lock(found, choose_accelerator(found))
-    click.echo(f"{made.file}")
+    for made in lock_all(find_stack(_every_stack(stacks), stack)):
+        click.echo(f"{made.file}")
 
 
 @command.command(epilog="\b\nExample:\n  asrbench env remove pocketsphinx")

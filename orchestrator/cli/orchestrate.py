@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from pydantic import ValidationError
@@ -13,7 +13,12 @@ from pydantic import ValidationError
 from orchestrator import paths
 from orchestrator.cli import output
 from orchestrator.cli.memory_size import memory_size
-from orchestrator.cli.shared import json_option, results_option, stacks_option
+from orchestrator.cli.shared import (
+    json_option,
+    package_options,
+    results_option,
+    stacks_option,
+)
 from orchestrator.errors import EXIT_INTERRUPTED, UsageError
 from orchestrator.run.options import (
     DEFAULT_LOAD_TIMEOUT_S,
@@ -24,9 +29,12 @@ from orchestrator.run.options import (
     RunOptions,
 )
 from orchestrator.views import View
+from schemas.records import Accelerator
 
 MOST_TRIES = 1000  # of one snippet: --repeat, --retries
-PLAIN_OPTIONS = "snippets timeout_s load_timeout_s max_crashes retries repeats warm_up".split()
+PLAIN_OPTIONS = (
+    "snippets timeout_s load_timeout_s max_crashes retries repeats warm_up accelerator".split()
+)
 EPILOG = """
 \b
 Examples:
@@ -100,6 +108,12 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
     help="Let each fresh worker transcribe the shortest snippet once, unmeasured (default: yes).",
 )
 @click.option(
+    "--accelerator",
+    type=click.Choice(["auto", *get_args(Accelerator)]),
+    help="Run on this one or not at all; default: the best that each stack has a build for and "
+    "this machine can use, and the next one where that fails.",
+)
+@click.option(
     "--memory-limit",
     "memory_limit_bytes",
     metavar="SIZE",
@@ -112,6 +126,7 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
     metavar="MODEL=PATH",
     help="A model's checkpoint on disk, in place of the hub cache; may be repeated.",
 )
+@package_options
 @json_option
 @click.option("--quiet", is_flag=True, help="No progress; the table, and errors.")
 @click.pass_context

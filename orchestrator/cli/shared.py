@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from orchestrator.run.folder import DEFAULT_RESULTS
+from schemas.records import Accelerator
 
 stacks_option: Callable[[Any], Any] = click.option(
     "--stacks",
@@ -26,6 +28,50 @@ results_option: Callable[[Any], Any] = click.option(
     metavar="DIR",
     help="Where runs are kept, one folder each.",
 )
+
+accelerator_option: Callable[[Any], Any] = click.option(
+    "--accelerator",
+    type=click.Choice(["auto", *get_args(Accelerator)]),
+    help="Of those that the stack has a build for; default: the best that this machine can use.",
+)
+
+
+def _set(variable: str, value: str) -> None:
+    """For uv, which is told everything by its environment."""
+    os.environ[variable] = value
+
+
+def _offline(ctx: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        _set("UV_OFFLINE", "1")
+
+
+def _find_links(ctx: click.Context, option: click.Parameter, given: tuple[Path, ...]) -> None:
+    if given:
+        before = [os.environ[name] for name in ("UV_FIND_LINKS",) if os.environ.get(name)]
+        _set("UV_FIND_LINKS", ",".join([*(str(folder.absolute()) for folder in given), *before]))
+
+
+def package_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where packages may come from."""
+    offline = click.option(
+        "--offline",
+        is_flag=True,
+        expose_value=False,
+        callback=_offline,
+        help="Fetch nothing: packages come from the cache or from --find-links.",
+    )
+    find_links = click.option(
+        "--find-links",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        multiple=True,
+        expose_value=False,
+        callback=_find_links,
+        metavar="DIR",
+        help="A folder of packages, as asrbench env export fills it; may be repeated.",
+    )
+    return offline(find_links(command))
+
 
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines."

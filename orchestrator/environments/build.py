@@ -9,15 +9,22 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import paths
+from orchestrator.accelerators import Way
+from orchestrator.environments.choice import no_torch
 from orchestrator.environments.distributions import distributions
 from orchestrator.environments.env import Env, Proof
 from orchestrator.environments.lock import Lock, allowed_minors, make_lock, read_lock
 from orchestrator.environments.locks import Say, hold_env, refuse_if_used
+from orchestrator.environments.sources import package_sources
 from orchestrator.environments.store import (
     MARKER,
     delete,
@@ -26,6 +33,7 @@ from orchestrator.environments.store import (
     read_env,
     rename,
 )
+from orchestrator.environments.torch_lock import lock_torch
 from orchestrator.environments.uv import run_uv, uv_version
 from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
@@ -33,40 +41,30 @@ from orchestrator.stacks import Stack
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.spec import WorkerSpec
 from orchestrator.supervisor.worker import Worker
-from schemas.records import Accelerator
 
 PROOF_TIMEOUT_S = 300.0  # a first import of a large stack reads it from a cold disk
 
 
-def choose_accelerator(stack: Stack) -> Accelerator:
-    """The first of the stack's accelerators that this version can use: for now the CPU."""
-    if "cpu" not in stack.accelerators:
-        raise EnvError(
-            f"stack {stack.name!r} has no build for the CPU (it names "
-            f"{', '.join(stack.accelerators)}), and other accelerators are not supported yet"
-        )
-    return "cpu"
-
-
-def ensure_env(stack: Stack, accelerator: Accelerator, say: Say) -> Env:
+def ensure_env(stack: Stack, way: Way, say: Say) -> Env:
     """The env for the stack's lock, built if it is not there. Raises EnvError or StackError."""
-    lock = _ensure_lock(stack, accelerator, say)
-    env = find_env(stack, accelerator, lock)
-    if env:
-        return env
-    return _build(stack, accelerator, lock, say, replace=False)
+    lock = ensure_lock(stack, way, say)
+    env = find_env(stack, way.accelerator, lock)
+    if env is None:
+        env = _build(stack, way, lock, say)
+    return replace(env, variables=lock.variables)
 
 
-def rebuild_env(stack: Stack, accelerator: Accelerator, say: Say) -> Env:
+def rebuild_env(stack: Stack, way: Way, say: Say) -> Env:
     """Build the env anew; the old one serves until the new one is proved."""
-    lock = _ensure_lock(stack, accelerator, say)
-    return _build(stack, accelerator, lock, say, replace=True)
+    return _build(stack, way, ensure_lock(stack, way, say), say, anew=True)
 
 
-def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> Proof:
+def prove_env(
+    stack: Stack, accelerator: str, folder: Path, log: Path, variables: Mapping[str, str]
+) -> Proof:
     """Hello and import from inside, with every model's options, and nothing from outside.
 
-    Raises EnvError.
+    variables: that its workers run with. Raises EnvError.
     """
     first = stack.models[0]
     spec = WorkerSpec(
@@ -77,6 +75,7 @@ def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> Proof:
         transcribe_options=first.transcribe_options,
         checkpoint=None,
         device=accelerator,
+        variables=dict(variables),
     )
     try:
         worker = Worker(spec, log)
@@ -104,17 +103,20 @@ def prove_env(stack: Stack, accelerator: str, folder: Path, log: Path) -> Proof:
     return Proof(distributions(worker.packages), isolation.system_libraries)
 
 
-def _ensure_lock(stack: Stack, accelerator: str, say: Say) -> Lock:
-    lock = read_lock(stack, accelerator)
+def ensure_lock(stack: Stack, way: Way, say: Say) -> Lock:
+    """The stack's lock, made if there is none, which is said."""
+    lock = read_lock(stack, way)
     if lock is None:
         say(f"{stack.name}: has no lock yet; locking its dependencies")
-        lock = make_lock(stack, accelerator)
+        lock = make_lock(stack, way)
         say(f"{stack.name}: wrote {lock.file}")
     return lock
 
 
-def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) -> Env:
-    home = paths.envs_home()
+def _build(stack: Stack, way: Way, lock: Lock, say: Say, anew: bool = False) -> Env:
+    home, accelerator = paths.envs_home(), way.accelerator
+    if lock.torch and lock.torch_build is None:
+        raise EnvError(f"stack {stack.name!r}: {no_torch(way)}")
     log = home / "logs" / f"{stack.name}-{accelerator}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +126,7 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
     name = folder_name(stack, accelerator, lock, minor)
     with hold_env(name, say):
         env = read_env(home / name)
-        if env and not replace:  # another process built it while we waited
+        if env and not anew:  # another process built it while we waited
             return env
         refuse_if_used(name)
         log.write_text("", encoding="utf-8")
@@ -132,7 +134,7 @@ def _build(stack: Stack, accelerator: str, lock: Lock, say: Say, replace: bool) 
         _delete_abandoned(home, name)
         fresh = home / f".new-{name}-{os.getpid()}"
         try:
-            build_s = _install(stack, accelerator, lock, python, fresh, log)
+            build_s = _install(stack, way, lock, python, fresh, log, say)
             _put_in_place(fresh, home / name)
         finally:
             # ours, and what the uv of a killed builder may have written meanwhile
@@ -149,7 +151,7 @@ def _delete_abandoned(home: Path, name: str) -> None:
 
 
 def _install(
-    stack: Stack, accelerator: str, lock: Lock, python: str, folder: Path, log: Path
+    stack: Stack, way: Way, lock: Lock, python: str, folder: Path, log: Path, say: Say
 ) -> float:
     start = time.perf_counter()
     what = f"the env of stack {stack.name!r} cannot be built"
@@ -166,23 +168,45 @@ def _install(
         "--compile-bytecode",
         "--allow-empty-requirements",
     ]
-    run_uv([*install, "--python", str(venv_python(folder)), str(lock.file)], home, log, what)
-    prove_env(stack, accelerator, folder, log)
+    arguments = [*install, "--python", str(venv_python(folder)), str(lock.file)]
+    run_uv(arguments, home, log, what, say=say)
+    if lock.torch:
+        _install_torch(stack, lock, folder, log, say)
+    prove_env(stack, way.accelerator, folder, log, lock.variables)
     build_s = time.perf_counter() - start
     packages = run_uv(["pip", "freeze", "--python", str(venv_python(folder))], home, log, what)
     marker = {
         "stack": stack.name,
         "stack_folder": str(stack.folder),
-        "accelerator": accelerator,
+        "accelerator": way.accelerator,
+        "target": way.target if lock.torch else None,
         "python": _python_version(folder),
         "uv": uv_version(),
         "lock_sha256": lock.sha256,
         "built_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "build_s": round(build_s, 3),
         "packages": packages.split("\n")[:-1],
+        "sources": package_sources(),
     }
     (folder / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
     return build_s
+
+
+def _install_torch(stack: Stack, lock: Lock, folder: Path, log: Path, say: Say) -> None:
+    """Its torch, from its own index; what was locked for it stays in the env's folder."""
+    build = lock.torch_build
+    assert build is not None
+    # what is built from its sources finds setuptools in the env, and needs no other index for it
+    where = ["--python", str(venv_python(folder)), "--no-build-isolation"]
+    with tempfile.TemporaryDirectory(prefix="asrbench-torch-") as scratch:
+        file, sources = lock_torch(stack, lock, Path(scratch), log, where)
+        install = ["pip", "install", "--require-hashes", "--no-deps", "--compile-bytecode"]
+        what = f"torch of stack {stack.name!r} cannot be installed"
+        arguments = [*install, *sources, *where, "-r", str(file)]
+        alone = build.index is not None
+        variables = build.build_environment
+        run_uv(arguments, Path(scratch), log, what, variables, alone=alone, say=say)
+        shutil.copyfile(file, folder / file.name)
 
 
 def _put_in_place(fresh: Path, place: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.platforms import venv_python
+from schemas.records import Accelerator
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class Env:
 
     folder: Path
     stack: str
-    accelerator: str
+    accelerator: Accelerator
     python_version: str
     lock_sha256: str
     build_s: float
+    target: str | None  # the GPU that its torch was built for
     stack_folder: Path | None  # None: an earlier version built it, which did not note it
+    variables: dict[str, str] = field(default_factory=dict)  # that its workers run with
 
     @property
     def python(self) -> Path:

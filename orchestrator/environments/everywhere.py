@@ -1,4 +1,4 @@
-"""Whether a lock can be installed on machines that this one is not."""
+"""Whether a stack's locks can be installed on machines that this one is not."""
 
 from __future__ import annotations
 
@@ -8,47 +8,94 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import paths
-from orchestrator.environments.lock import Lock, allowed_minors
+from orchestrator.accelerators import Way
+from orchestrator.environments.causes import UNREACHABLE
+from orchestrator.environments.lock import MACOS, Lock, allowed_minors, lock_file, read_lock
+from orchestrator.environments.torch_builds import TorchBuild, torch_build_anywhere
+from orchestrator.environments.torch_lock import torch_sources
 from orchestrator.environments.uv import run_uv
 from orchestrator.errors import EnvError
 from orchestrator.stacks import Stack
+from schemas.records import Accelerator
 
-# what people have → uv's name for it; of Linux any from glibc 2.28 (2018) on
+
+@dataclass(frozen=True)
+class Platform:
+    """uv_name: of Linux any from glibc 2.28 (2018) on."""
+
+    system: str
+    uv_name: str
+    accelerators: tuple[Accelerator, ...]
+
+
 PLATFORMS = {
-    "Linux x86-64": "x86_64-manylinux_2_28",
-    "Windows x86-64": "x86_64-pc-windows-msvc",
-    "macOS arm64": "aarch64-apple-darwin",
+    "Linux x86-64": Platform("linux", "x86_64-manylinux_2_28", ("cpu", "cuda", "rocm", "vulkan")),
+    "Windows x86-64": Platform(
+        "win32", "x86_64-pc-windows-msvc", ("cpu", "cuda", "rocm", "directml", "vulkan")
+    ),
+    "macOS arm64": Platform("darwin", "aarch64-apple-darwin", ("cpu", "mps")),
 }
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """One platform and Python. lacks: uv's words if the lock cannot be installed there."""
+    """One platform, accelerator and Python.
+
+    lacks: uv's words if the lock cannot be installed there. unknown: because an index was not
+    reached.
+    """
 
     platform: str
+    accelerator: Accelerator
     python: str
     lacks: str | None
 
+    @property
+    def unknown(self) -> bool:
+        """Whether it may well be there."""
+        return self.lacks is not None and UNREACHABLE in self.lacks
 
-def check_elsewhere(stack: Stack, lock: Lock) -> Iterator[Elsewhere]:
+
+def check_elsewhere(stack: Stack) -> Iterator[Elsewhere]:
     """Ask for every locked package's wheel, on each platform with each Python of the stack.
 
-    Nothing is downloaded but what the index tells of them.
+    Accelerators that share a lock, and need no torch, are asked for once. Nothing is downloaded
+    but what the index tells of them. Raises EnvError for a lock that is missing.
     """
     log = paths.envs_home() / "logs" / f"{stack.name}-platforms.log"
-    for platform, target in PLATFORMS.items():
-        for minor in allowed_minors(stack):
-            python = f"3.{minor}"
-            yield Elsewhere(platform, python, _lacks(lock, target, python, log))
+    for name, platform in PLATFORMS.items():
+        asked: set[Path] = set()
+        for accelerator in stack.accelerators:
+            lock = read_lock(stack, Way(accelerator))
+            if lock is None:
+                raise EnvError(f"it has no lock for {accelerator}; asrbench env lock {stack.name}")
+            file = lock_file(stack, accelerator)
+            if accelerator not in platform.accelerators or (file in asked and not lock.torch):
+                continue
+            asked.add(file)
+            build = torch_build_anywhere(accelerator, platform.system)
+            for minor in allowed_minors(stack):
+                python = f"3.{minor}"
+                lacks = _lacks(lock, build, platform.uv_name, python, log)
+                yield Elsewhere(name, accelerator, python, lacks)
 
 
-def _lacks(lock: Lock, target: str, python: str, log: Path) -> str | None:
+def _lacks(
+    lock: Lock, build: TorchBuild | None, uv_name: str, python: str, log: Path
+) -> str | None:
+    if lock.torch and build is None:
+        return "accelerators.toml has no torch for it"
     with tempfile.TemporaryDirectory(prefix="asrbench-platforms-") as empty:
-        arguments = ["pip", "install", "--dry-run", "--require-hashes", "--no-deps"]
-        arguments += ["--only-binary", ":all:", "--python-platform", target]
-        arguments += ["--python-version", python, "--target", empty, "-r", str(lock.file)]
+        base = ["pip", "install", "--dry-run", "--no-deps", "--only-binary", ":all:"]
+        base += ["--python-platform", uv_name, "--python-version", python, "--target", empty]
         try:
-            run_uv(arguments, Path(empty), log, "cannot be installed")
+            arguments = [*base, "--require-hashes", "-r", str(lock.file)]
+            run_uv(arguments, Path(empty), log, "cannot be installed", MACOS)
+            if lock.torch and build:
+                arguments = [*base, *torch_sources(build, lock.torch)]
+                arguments += [f"{name}=={build.versions[name]}" for name in lock.torch]
+                alone = build.index is not None
+                run_uv(arguments, Path(empty), log, "cannot be installed", MACOS, alone=alone)
         except EnvError as error:
             return error.log_tail or str(error)
     return None

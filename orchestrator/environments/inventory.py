@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.environments.build import choose_accelerator
+from orchestrator.accelerators import Way
+from orchestrator.environments.choice import choose
 from orchestrator.environments.env import Env
 from orchestrator.environments.lock import read_lock
 from orchestrator.environments.store import find_env, list_envs
 from orchestrator.errors import AsrbenchError
+from orchestrator.platforms.gpus import Gpu, find_gpus
 from orchestrator.stacks import Stack, read_stack
 
 
@@ -36,7 +38,8 @@ class Item:
 
 def inventory(stacks: dict[str, Stack]) -> list[Item]:
     """Every stack first, then what is left over."""
-    current = [_item(stack) for stack in stacks.values()]
+    gpus = find_gpus()
+    current = [item for stack in stacks.values() for item in _items(stack, gpus)]
     used = {item.env.folder for item in current if item.env}
     left_over = (env for env in list_envs() if env.folder not in used)
     return current + [
@@ -44,18 +47,24 @@ def inventory(stacks: dict[str, Stack]) -> list[Item]:
     ]
 
 
-def _item(stack: Stack) -> Item:
+def _items(stack: Stack, gpus: Sequence[Gpu]) -> list[Item]:
+    """Of what the stack would use here, and of what is built for its other accelerators."""
     try:
-        accelerator = choose_accelerator(stack)
-        lock = read_lock(stack, accelerator)
+        chain = choose(stack, gpus=gpus)
+        found = [_item(stack, way) for way in chain.ways]
     except AsrbenchError as error:
-        return Item(stack.name, "", str(error), None, None)
+        return [Item(stack.name, "", str(error), None, None)]
+    return [found[0], *(item for item in found[1:] if item.env)]
+
+
+def _item(stack: Stack, way: Way) -> Item:
+    lock = read_lock(stack, way)
     if lock is None:
-        return Item(stack.name, accelerator, "not locked", None, None)
-    env = find_env(stack, accelerator, lock)
+        return Item(stack.name, way.accelerator, "not locked", None, None)
+    env = find_env(stack, way.accelerator, lock)
     if env is None:
-        return Item(stack.name, accelerator, "not built", None, None)
-    return Item(stack.name, accelerator, "built", env, size_of(env.folder))
+        return Item(stack.name, way.accelerator, "not built", None, None)
+    return Item(stack.name, way.accelerator, "built", env, size_of(env.folder))
 
 
 def unneeded() -> list[Env]:
@@ -72,7 +81,7 @@ def _is_asked_for(env: Env) -> bool:
         return False
     try:
         stack = read_stack(folder)
-        lock = read_lock(stack, env.accelerator)
+        lock = read_lock(stack, Way(env.accelerator, env.target))
         return lock is None or find_env(stack, env.accelerator, lock) == env
     except AsrbenchError:
         return True

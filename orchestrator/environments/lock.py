@@ -9,33 +9,64 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 
 from orchestrator import paths
+from orchestrator.accelerators import Way
+from orchestrator.environments.torch_builds import (
+    TorchBuild,
+    family,
+    is_left_out,
+    public_versions,
+    torch_build,
+)
 from orchestrator.environments.uv import run_uv
 from orchestrator.errors import EnvError, StackError
 from orchestrator.files import write_whole
 from orchestrator.stacks import Stack
 
 _STAMP = re.compile(r"^# stack-sha256: ([0-9a-f]{64})$", re.MULTILINE)
+_TORCH = re.compile(r"^# from accelerators\.toml: ([a-z0-9 -]+)$", re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*) *(?:==|@)", re.MULTILINE)
 MINORS = range(9, 20)
+MACOS = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # torch has no wheels for older ones
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that matches its stack."""
+    """A lock that matches its stack, and the torch that goes with it."""
 
     file: Path
     text: str
+    torch_build: TorchBuild | None = None  # None too where this machine has no such torch
+
+    @property
+    def torch(self) -> list[str]:
+        """The packages that are not in the lock itself, as they depend on the accelerator."""
+        found = _TORCH.search(self.text)
+        return found[1].split() if found else []
+
+    @property
+    def names(self) -> list[str]:
+        """The packages that are in it."""
+        return [canonicalize_name(name) for name in _PINNED.findall(self.text)]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What workers run with."""
+        return dict(self.torch_build.environment) if self.torch_build and self.torch else {}
 
     @property
     def sha256(self) -> str:
         """Identity of the packages."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        torch = self.torch_build.requirements(self.torch) if self.torch_build else []
+        return hashlib.sha256("\n".join([self.text, *torch]).encode()).hexdigest()
 
 
 def lock_file(stack: Stack, accelerator: str) -> Path:
@@ -44,9 +75,9 @@ def lock_file(stack: Stack, accelerator: str) -> Path:
     return stack.folder / f"requirements{suffix}.lock"
 
 
-def read_lock(stack: Stack, accelerator: str) -> Lock | None:
+def read_lock(stack: Stack, way: Way) -> Lock | None:
     """The lock, None if there is none yet. Raises StackError if it does not match its stack."""
-    file = lock_file(stack, accelerator)
+    accelerator, file = way.accelerator, lock_file(stack, way.accelerator)
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -59,22 +90,31 @@ def read_lock(stack: Stack, accelerator: str) -> Lock | None:
             f"{file} does not match {stack.folder / 'pyproject.toml'}: its dependencies or Python "
             f"range changed; refresh it: asrbench env lock {stack.name}"
         )
-    return Lock(file, text)
+    return _lock(file, text, way)
 
 
-def make_lock(stack: Stack, accelerator: str) -> Lock:
+def make_lock(stack: Stack, way: Way) -> Lock:
     """Resolve anew and write the lock. Raises EnvError with the resolver's words."""
-    file = lock_file(stack, accelerator)
+    accelerator, file = way.accelerator, lock_file(stack, way.accelerator)
     arguments = ["pip", "compile", "pyproject.toml", "--universal", "--generate-hashes"]
     arguments += ["--python-version", f"3.{allowed_minors(stack)[0]}"]
     arguments += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
     if accelerator in stack.groups:
         arguments += ["--extra", accelerator]
     log = paths.envs_home() / "logs" / f"{stack.name}-lock.log"
-    resolved = run_uv(arguments, stack.folder, log, f"stack {stack.name!r} cannot be locked")
+    with tempfile.TemporaryDirectory(prefix="asrbench-lock-") as folder:
+        pins = Path(folder) / "torch.txt"
+        lines = [f"{name}=={version}\n" for name, version in public_versions().items()]
+        pins.write_text("".join(lines), encoding="utf-8")
+        arguments += ["--constraints", str(pins)]
+        what = f"stack {stack.name!r} cannot be locked"
+        resolved = run_uv(arguments, stack.folder, log, what, MACOS)
+    kept, torch = _without_torch(resolved)
     text = (
         f"# Made by: asrbench env lock {stack.name}\n"
-        f"# stack-sha256: {_stack_sha256(stack, accelerator)}\n{resolved}"
+        f"# stack-sha256: {_stack_sha256(stack, accelerator)}\n"
+        + (f"# from accelerators.toml: {' '.join(torch)}\n" if torch else "")
+        + kept
     )
     try:
         write_whole(file, text)
@@ -83,7 +123,26 @@ def make_lock(stack: Stack, accelerator: str) -> Lock:
             f"the lock of stack {stack.name!r} cannot be written to {file}: {error.strerror}; "
             "make the folder writable or lock it on another machine"
         ) from error
-    return Lock(file, text)
+    return _lock(file, text, way)
+
+
+def lock_all(stack: Stack) -> list[Lock]:
+    """One for each file that the stack's accelerators need."""
+    by_file = {lock_file(stack, accelerator): accelerator for accelerator in stack.accelerators}
+    return [make_lock(stack, Way(accelerator)) for accelerator in by_file.values()]
+
+
+def _lock(file: Path, text: str, way: Way) -> Lock:
+    without = Lock(file, text)
+    return Lock(file, text, torch_build(way.accelerator, way.target)) if without.torch else without
+
+
+def _without_torch(resolved: str) -> tuple[str, list[str]]:
+    """The lines that hold for every accelerator, and the members of the family that were there."""
+    blocks = re.split(r"^(?=\S)", resolved, flags=re.MULTILINE)
+    named = [(found[1] if (found := _PINNED.match(block)) else "", block) for block in blocks]
+    kept = [block for name, block in named if not is_left_out(canonicalize_name(name))]
+    return "".join(kept), sorted(family() & {canonicalize_name(name) for name, _ in named})
 
 
 def allowed_minors(stack: Stack) -> list[int]:

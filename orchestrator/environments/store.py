@@ -49,6 +49,7 @@ def read_env(folder: Path) -> Env | None:
             python_version=marker["python"],
             lock_sha256=marker["lock_sha256"],
             build_s=marker["build_s"],
+            target=marker.get("target"),
             stack_folder=Path(marker["stack_folder"]) if "stack_folder" in marker else None,
         )
     except (OSError, ValueError, KeyError, TypeError):

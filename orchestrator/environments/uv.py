@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
+import re
 import subprocess
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from uv import find_uv_bin
 
-from orchestrator import paths
+from orchestrator.environments.causes import likely_cause
+from orchestrator.environments.sources import uv_environment, without_secrets
 from orchestrator.errors import EnvError
 
 TIMEOUT_S = 3600.0  # several GB over a slow line
 HEAD_LINES = 6  # what went wrong
 TAIL_LINES = 14  # and why, when uv tells it at length
-
-# what would make uv look at, or link to, another place than the one it is told
-_LEAKS = (
-    "VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME UV_PYTHON UV_SYSTEM_PYTHON "
-    "UV_BREAK_SYSTEM_PACKAGES UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY "
-    "UV_LINK_MODE"  # links into a cache would make the env a part of it
-).split()
+_PROGRESS = re.compile(r"\s*(Downloading|Building) ")  # uv names what is large, with its size
 
 
 def uv_version() -> str:
@@ -30,42 +29,93 @@ def uv_version() -> str:
     return importlib.metadata.version("uv")
 
 
-def run_uv(arguments: Sequence[str], folder: Path, log: Path, what: str) -> str:
+def run_uv(
+    arguments: Sequence[str],
+    folder: Path,
+    log: Path,
+    what: str,
+    variables: Mapping[str, str] | None = None,
+    alone: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> str:
     """Run uv in folder and return its stdout; all that it says is appended to log.
 
-    Raises EnvError that begins with what and ends with uv's own last words.
+    variables: on top of the usual ones, for what is built from its sources. alone: no package
+    index but those of the arguments. say: hears what is downloaded or built, while that goes on.
+    Raises EnvError that begins with what, names the likely cause and ends with uv's own words.
     """
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            [find_uv_bin(), *arguments],
-            cwd=folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        environment = uv_environment(alone) | dict(variables or {})
+        done = _run([find_uv_bin(), *arguments], folder, environment, say or (lambda _: None))
         with log.open("a", encoding="utf-8") as file:
-            file.write(f"$ uv {' '.join(arguments)}\n{done.stderr}{done.stdout}")
-    except subprocess.TimeoutExpired as error:
-        raise EnvError(f"{what}: uv did not end within {TIMEOUT_S:.0f} s; see {log}") from error
+            line = f"$ uv {' '.join(arguments)}\n{done.stderr}{done.stdout}"
+            file.write(without_secrets(line))
     except PermissionError as error:
         raise EnvError(f"{what}: cannot write {log}; set ASRBENCH_HOME") from error
     except OSError as error:
         raise EnvError(f"{what}: uv cannot be run: {error}") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        if len(said) > HEAD_LINES + TAIL_LINES:
-            said = [*said[:HEAD_LINES], "…", *said[-TAIL_LINES:]]
-        raise EnvError(f"{what} (uv's status {done.returncode}; log: {log}):", "\n".join(said))
+    if done.timed_out:
+        raise EnvError(f"{what}: uv did not end within {TIMEOUT_S:.0f} s; see {log}")
+    if done.status:
+        raise _failed(what, done.status, log, without_secrets(done.stderr))
     return done.stdout
 
 
-def _environment() -> dict[str, str]:
-    environment = {key: value for key, value in os.environ.items() if key not in _LEAKS}
-    environment.setdefault("UV_CACHE_DIR", str(paths.cache_home() / "uv"))
-    environment.setdefault("UV_HTTP_TIMEOUT", "300")
-    return environment | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1", "UV_LOCK_TIMEOUT": "3600"}
+@dataclass(frozen=True)
+class _Done:
+    status: int
+    stdout: str
+    stderr: str
+    timed_out: bool
+
+
+def _run(
+    command: list[str], folder: Path, environment: dict[str, str], say: Callable[[str], None]
+) -> _Done:
+    how: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}
+    with (
+        tempfile.TemporaryFile("w+", **how) as out,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            **how,
+        ) as process,
+    ):
+        over = threading.Event()
+
+        def end() -> None:
+            over.set()
+            process.kill()
+
+        timer = threading.Timer(TIMEOUT_S, end)
+        timer.daemon = True
+        timer.start()
+        said = []
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                said.append(line)
+                if _PROGRESS.match(line):
+                    say(without_secrets(line.strip()))
+            status = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+        out.seek(0)
+        return _Done(status, out.read(), "".join(said), over.is_set())
+
+
+def _failed(what: str, status: int, log: Path, said: str) -> EnvError:
+    lines = said.strip().splitlines()
+    if len(lines) > HEAD_LINES + TAIL_LINES:
+        lines = [*lines[:HEAD_LINES], "…", *lines[-TAIL_LINES:]]
+    cause = likely_cause(said)
+    first = [f"likely cause: {cause}"] if cause else []
+    return EnvError(f"{what} (uv's status {status}; log: {log}):", "\n".join([*first, *lines]))

@@ -28,7 +28,7 @@ RESULT_COLUMNS = (
     "Load_Spawn_Sec Load_Interpreter_Sec Load_Imports_Sec Load_Weights_Sec Notes "
     "Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_Attempt_MB Device_Memory_MB Device_Memory_Method "
     "Energy_J Energy_Source Disturbed Blame Repeats Time_Sec_Min Time_Sec_Max "
-    "Peak_Commit_MB Peak_RAM_Load_Bound Peak_RAM_Attempt_Bound"
+    "Peak_Commit_MB Peak_RAM_Load_Bound Peak_RAM_Attempt_Bound Fell_Back"
 ).split()
 
 SUMMARY_COLUMNS = (
@@ -99,6 +99,7 @@ def _attempt_cells(row: Row) -> dict[str, Cell]:
         "Audio_Sec": _rounded(attempt.audio_s),
         "Worker_Sec": _rounded(attempt.infer_s),
         "Device": attempt.device,
+        "Fell_Back": "; ".join(row.fell_back),
         "Notes": "; ".join(row.notes),
         "Blame": row.blame,
         "Disturbed": "; ".join(dict.fromkeys(w for one in attempts for w in one.disturbed)),

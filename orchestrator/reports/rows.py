@@ -40,6 +40,7 @@ class Row:
     notes: tuple[str, ...] = ()
     time_s: float | None = None  # the median over the repeats, without retries if there are others
     missing_repeats: int = 0  # of a row that was tried
+    fell_back: tuple[str, ...] = ()  # which better accelerators it did not run on, and why
 
     @property
     def ok(self) -> bool:
@@ -123,6 +124,7 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
         ),
         time_s=statistics.median(times) if times else None,
         missing_repeats=missing,
+        fell_back=state.fell_back.get(attempt.key, ()),
     )
 
 

@@ -39,6 +39,7 @@ class RunState:
     warm_ups: dict[str, list[Attempt]]
     ends: list[WorkerEnded]
     failures: dict[str, ModelFailed]
+    fell_back: dict[str, tuple[str, ...]]  # by key: which better accelerators are not used, and why
 
     def attempts(self) -> Iterator[Attempt]:
         """All that hold, first tries before their retries."""
@@ -51,7 +52,8 @@ class RunState:
 @dataclass
 class _Taken:
     plan: Plan | None = None
-    keys: dict[str, str] = field(default_factory=dict)
+    started: dict[str, ModelStarted] = field(default_factory=dict)
+    fell_back: dict[str, tuple[str, ...]] = field(default_factory=dict)
     attempts: list[Kept] = field(default_factory=list)
     ends: list[WorkerEnded] = field(default_factory=list)
     failures: dict[str, ModelFailed] = field(default_factory=dict)
@@ -60,9 +62,11 @@ class _Taken:
         if isinstance(line, Plan):
             self.plan = line
         elif isinstance(line, ModelStarted):
-            if line.key != self.keys.get(line.model):  # another worker than the one that ended
+            before = self.started.get(line.model)
+            if before and before.key not in (line.key, *line.keeps):  # another worker than ended
                 self.ends = [end for end in self.ends if end.model != line.model]
-            self.keys[line.model] = line.key
+            self.started[line.model] = line
+            self.fell_back[line.key] = line.fell_back
             self.failures.pop(line.model, None)
         elif isinstance(line, Attempt):
             self.attempts.append(keep(line))
@@ -70,6 +74,13 @@ class _Taken:
             self.ends.append(line)
         else:
             self.failures[line.model] = line
+
+    def holds(self, attempt: Attempt) -> bool:
+        """Whether it counts: what died with an accelerator is tried on the next one."""
+        started = self.started.get(attempt.model)
+        if started is None:
+            return False
+        return attempt.key == started.key or (attempt.key in started.keeps and not attempt.crash)
 
 
 def fold(lines: Iterable[JournalLine]) -> RunState:
@@ -84,7 +95,7 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
     warm_ups: dict[str, list[Attempt]] = {}
     for kept in taken.attempts:
         attempt = kept.attempt()
-        if attempt.key != taken.keys.get(attempt.model):
+        if not taken.holds(attempt):
             continue
         if attempt.warm_up:
             warm_ups.setdefault(attempt.model, []).append(attempt)
@@ -97,4 +108,4 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
             if not attempt.retry:  # measured anew: what was before is replaced
                 tries.clear()
             tries.append(kept)
-    return RunState(taken.plan, histories, warm_ups, taken.ends, taken.failures)
+    return RunState(taken.plan, histories, warm_ups, taken.ends, taken.failures, taken.fell_back)

@@ -15,7 +15,10 @@ from schemas.records import Attempt, MemoryPeak, Plan, peak_of_both
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A model over all its rows. WER is over every scored row, speed over the ok ones."""
+    """A model over all its rows. WER is over every scored row, speed over the ok ones.
+
+    Where devices differ, because one died, speed and load are of the one that is named first.
+    """
 
     model: str
     snippets: int
@@ -63,7 +66,8 @@ def summarise(rows: Sequence[Row], state: RunState) -> list[ModelSummary]:
 def signature(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
     """Everything that a number depends on besides the model, on one line."""
     languages = [snippet.language for snippet in plan.snippets if not snippet.error]
-    devices = sorted({one.device for one in summaries if one.device}) or ["none"]
+    used = {device for one in summaries if one.device for device in one.device.split("+")}
+    devices = sorted(used) or ["none"]
     precisions = sorted({one.precision or "default" for one in summaries if one.ok}) or ["none"]
     return "|".join(
         [
@@ -91,34 +95,56 @@ def _repeats(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
 
 
 @dataclass
+class _Speeds:
+    """Of the rows that are ok and ran on one device."""
+
+    first: Attempt
+    rows: int = 0
+    loads_s: list[float] = field(default_factory=list)
+    # of those that were never retried: how many, and by repeat rows, audio, time
+    timed_rows: int = 0
+    sums: dict[int, tuple[int, float, float]] = field(default_factory=dict)
+
+    def add(self, attempts: Sequence[Attempt]) -> None:
+        """Those of one row. A retry ran cold: its row counts for no speed."""
+        self.rows += 1
+        self.loads_s += [one.load.total_s for one in attempts[:1] if one.load]
+        if any(one.retry for one in attempts):
+            return
+        self.timed_rows += 1
+        for one in attempts:
+            rows, audio_s, time_s = self.sums.get(one.repeat, (0, 0.0, 0.0))
+            sums = rows + 1, audio_s + (one.audio_s or 0.0), time_s + (one.time_s or 0.0)
+            self.sums[one.repeat] = sums
+
+    def rtfx(self) -> list[float]:
+        """All audio over all time, of each repeat that every timed row has: they compare."""
+        whole = (sums for sums in self.sums.values() if sums[0] == self.timed_rows)
+        return [audio_s / time_s for _, audio_s, time_s in whole if audio_s and time_s]
+
+
+@dataclass
 class _Tally:
     """What a model's attempts add up to; none of them but the first is kept."""
 
-    first: Attempt | None = None  # of those that speak for a row that is ok
     audio_s: float = 0.0
-    loads_s: list[float] = field(default_factory=list)
     peak: MemoryPeak | None = None
     load_peak: MemoryPeak | None = None
     first_peak: MemoryPeak | None = None
     steady_peak: MemoryPeak | None = None
     device_peak_bytes: int | None = None
     disturbed: int = 0
-    # of the rows that are ok and were never retried: how many, and by repeat rows, audio, time
-    timed_rows: int = 0
-    speeds: dict[int, tuple[int, float, float]] = field(default_factory=dict)
+    # by the device that really ran: two in one figure would be no figure
+    speeds: dict[str | None, _Speeds] = field(default_factory=dict)
 
     def add_row(self, row: Row) -> None:
         attempts = row.attempts
         self.disturbed += any(one.disturbed for one in attempts)
         for one in attempts:
             self._add_memory(one)
-        if row.ok and not any(one.retry for one in attempts):
-            self._add_speeds(attempts)
         if row.ok and (attempt := speaker(attempts)):
-            self.first = self.first or attempt
             self.audio_s += attempt.audio_s or 0.0
-            if attempt.load:
-                self.loads_s.append(attempt.load.total_s)
+            self.speeds.setdefault(attempt.device, _Speeds(attempt)).add(attempts)
 
     def add_warm_up(self, attempt: Attempt) -> None:
         self._add_peaks(attempt)
@@ -136,18 +162,9 @@ class _Tally:
         for device in one.device_memory:
             self.device_peak_bytes = max(self.device_peak_bytes or 0, device.peak_bytes)
 
-    def rtfx(self) -> list[float]:
-        """All audio over all time, of each repeat that every timed row has: they compare."""
-        whole = (sums for sums in self.speeds.values() if sums[0] == self.timed_rows)
-        return [audio_s / time_s for _, audio_s, time_s in whole if audio_s and time_s]
-
-    def _add_speeds(self, attempts: Sequence[Attempt]) -> None:
-        """A retry ran cold: its row does not count."""
-        self.timed_rows += 1
-        for one in attempts:
-            rows, audio_s, time_s = self.speeds.get(one.repeat, (0, 0.0, 0.0))
-            sums = rows + 1, audio_s + (one.audio_s or 0.0), time_s + (one.time_s or 0.0)
-            self.speeds[one.repeat] = sums
+    def by_rows(self) -> list[_Speeds]:
+        """The device of most rows first: speed, load and precision are told of that one."""
+        return sorted(self.speeds.values(), key=lambda one: -one.rows)
 
 
 def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
@@ -157,11 +174,13 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
     for row in rows:
         tally.add_row(row)
     scores = [row.score for row in rows if row.score]
-    speeds = tally.rtfx()
+    devices = tally.by_rows()
+    speeds = devices[0].rtfx() if devices else []
+    loads_s = devices[0].loads_s if devices else []
     failure = state.failures.get(model)
     deaths = sum(end.crash is not None for end in state.ends if end.model == model)
     deaths += failure is not None and failure.crash is not None
-    attempt, peak = tally.first, tally.peak
+    attempt, peak = devices[0].first if devices else None, tally.peak
     load, first, steady = tally.load_peak, tally.first_peak, tally.steady_peak
     details = attempt.load_details if attempt else {}
     ok = sum(row.ok for row in rows)
@@ -177,7 +196,7 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
         audio_s=tally.audio_s,
         rtfx=statistics.median(speeds) if speeds else None,
         rtfx_range=(min(speeds), max(speeds)) if len(speeds) > 1 else None,
-        load_s=statistics.median(tally.loads_s) if tally.loads_s else None,
+        load_s=statistics.median(loads_s) if loads_s else None,
         peak_bytes=peak.peak_bytes if peak else None,
         peak_method=peak.method if peak else None,
         peak_bound=peak.bound if peak else None,
@@ -191,7 +210,7 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
         crashes=deaths + sum(row.deaths for row in rows),
         missing_repeats=max((row.missing_repeats for row in rows), default=0),
         disturbed=tally.disturbed,
-        device=attempt.device if attempt else None,
+        device="+".join(one.first.device for one in devices if one.first.device) or None,
         precision=str(details["precision"]) if "precision" in details else None,
         first_error=next((row.error for row in rows if row.error), None),
     )

@@ -13,6 +13,7 @@ from orchestrator.environments.env import Env
 from orchestrator.machine import machine_identity
 from orchestrator.run.options import RunOptions
 from orchestrator.stacks import Model, Stack
+from orchestrator.supervisor.environment import tuning
 from schemas.messages import PROTOCOL
 
 
@@ -38,6 +39,7 @@ def model_key(job: ModelJob, env: Env, options: RunOptions) -> str:
         model.transcribe_options,
         env.accelerator,
         env.lock_sha256,
+        tuning(env.variables),
         env.python_version,
         job.stack.worker_sha256,
         *(hashlib.sha256(file.read_bytes()).hexdigest() for file in paths.HOST_FILES),

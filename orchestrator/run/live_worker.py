@@ -11,6 +11,7 @@ from orchestrator.audio.decode import DecodedFacts, Samples, decode
 from orchestrator.environments.env import Env
 from orchestrator.errors import AudioError
 from orchestrator.platforms import quoted
+from orchestrator.run.device_loss import lost_device
 from orchestrator.run.jobs import ModelJob
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
@@ -90,6 +91,8 @@ class LiveWorker:
             return attempt.model_copy(update=failed), True
         except WorkerFault as fault:
             self._measured_before += 1  # a warm-up that fails is recorded as measured
+            if fault.alive and self._env.accelerator != "cpu" and lost_device(fault.message):
+                fault.alive = False  # its next answers would be wrong for the same reason
             said = (f"text before it ended: {partials[0]}",) if partials else ()
             return self._faulty(attempt, fault, said), fault.alive
         self._measured_before += not warm_up
@@ -208,6 +211,7 @@ def worker_spec(job: ModelJob, env: Env, options: RunOptions) -> WorkerSpec:
         transcribe_options=job.model.transcribe_options,
         checkpoint=job.checkpoint.path,
         device=env.accelerator,
+        variables=env.variables,
         memory_limit_bytes=options.memory_limit_bytes,
         remote_code=job.model.remote_code,
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.environments.choice import Asked
+
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_LOAD_TIMEOUT_S = 600.0
 DEFAULT_MAX_CRASHES = 3
@@ -32,6 +34,7 @@ class RunOptions(BaseModel):
     retries: int = Field(default=DEFAULT_RETRIES, ge=0)
     repeats: int = Field(default=1, ge=1)
     warm_up: bool = True
+    accelerator: Asked = "auto"
     memory_limit_bytes: int | None = Field(default=None, ge=MIN_MEMORY_LIMIT_BYTES)
 
     def attempt_timeout_s(self, audio_s: float | None) -> float:

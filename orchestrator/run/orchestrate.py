@@ -21,10 +21,11 @@ from orchestrator.journal import Journal, journal_end, read_journal
 from orchestrator.reports.report import Report, make_report, write_files
 from orchestrator.reports.state import fold
 from orchestrator.run import folder as run_folder
+from orchestrator.run.chain import run_model
 from orchestrator.run.jobs import ModelJob
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.turn import Held, run_model
+from orchestrator.run.turn import Held
 from orchestrator.selftest import record as selftest
 from orchestrator.snippets.find import find_snippets
 from orchestrator.snippets.snippet import Snippet, set_sha256
@@ -232,7 +233,9 @@ def _earlier_sessions(folder: Path) -> dict[str, Any]:
 def _envs(folder: Path) -> dict[str, Any]:
     """Of each model that started: its env and the hash of its lock."""
     return {
-        line.model: {"env": line.env, "lock_sha256": line.lock_sha256}
+        line.model: line.model_dump(
+            include={"accelerator", "env", "lock_sha256", "variables", "fell_back"}
+        )
         for line in read_journal(folder / "journal.jsonl")
         if line.kind == "model_started"
     }

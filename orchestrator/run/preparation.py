@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 
+from orchestrator.accelerators import Way
 from orchestrator.checkpoints import warm_cache
-from orchestrator.environments.build import choose_accelerator, ensure_env
+from orchestrator.environments.build import ensure_env
 from orchestrator.environments.env import Env
 from orchestrator.environments.locks import use_env
 from orchestrator.errors import AsrbenchError
@@ -16,20 +17,14 @@ from orchestrator.run.recorder import Recorder
 
 
 def prepare_env(
-    job: ModelJob, options: RunOptions, recorder: Recorder, held: contextlib.ExitStack
+    job: ModelJob, way: Way, options: RunOptions, recorder: Recorder, held: contextlib.ExitStack
 ) -> Env:
     """The model's env, built if it has to be and in use until held ends. Raises GivenUp."""
     view, stack, name = recorder.view, job.stack, job.model.name
-    if job.checkpoint.missing:
-        raise GivenUp("failed", "download", f"{name}: {job.checkpoint.missing}")
     view.stage(name, "preparing its env")
     try:
-        accelerator = choose_accelerator(stack)
-        if accelerator != stack.accelerators[0]:
-            first = stack.accelerators[0]
-            view.note(f"{name}: runs on {accelerator}: {first} is not supported yet")
-        refuse_quarantined(accelerator, recorder)
-        env = ensure_env(stack, accelerator, view.note)
+        refuse_quarantined(way.accelerator, recorder)
+        env = ensure_env(stack, way, view.note)
         held.enter_context(use_env(env, view.note))
     except AsrbenchError as error:
         raise GivenUp("failed", "env", str(error)) from error

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from orchestrator.errors import RunFolderError, UsageError, unknown_name
 from orchestrator.journal import Journal, read_journal
+from orchestrator.run.chain import run_model
 from orchestrator.run.orchestrate import prepare, recorded_options
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.turn import run_model
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.views import View
 from schemas.records import Attempt, ModelFailed, WorkerEnded

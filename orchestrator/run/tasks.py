@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from orchestrator.snippets.snippet import Snippet
 from schemas.records import Attempt
 
+TaskId = tuple[str, str, int]  # snippet, its hash, repeat
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -17,10 +19,19 @@ class Task:
     repeat: int = 1
     retry: int = 0
 
+    @property
+    def id(self) -> TaskId:
+        """The same for its retries."""
+        return self.snippet.name, self.snippet.sha256, self.repeat
 
-def pending_tasks(snippets: Sequence[Snippet], repeats: int, held: Iterable[Attempt]) -> list[Task]:
+
+def done_by(attempts: Iterable[Attempt]) -> frozenset[TaskId]:
+    """Which tasks they are of."""
+    return frozenset((one.snippet, one.snippet_sha256, one.repeat) for one in attempts)
+
+
+def pending_tasks(snippets: Sequence[Snippet], repeats: int, done: frozenset[TaskId]) -> list[Task]:
     """What has no attempt yet. All snippets once, then all again: a bad minute hits few repeats."""
-    done = {(one.snippet, one.snippet_sha256, one.repeat) for one in held}
     return [
         Task(snippet, repeat)
         for repeat in range(1, repeats + 1)
@@ -43,6 +54,10 @@ class Deaths:
         self._last.pop(task, None)
         if attempt.crash is not None:
             self._last[task] = attempt
+
+    def ids(self) -> set[TaskId]:
+        """Of what took its worker down."""
+        return {(name, one.snippet_sha256, repeat) for (name, repeat), one in self._last.items()}
 
     def retry_tasks(self, snippets: Sequence[Snippet], retries: int, repeats: int) -> list[Task]:
         """Suspects, to be tried again alone."""

@@ -1,4 +1,4 @@
-"""One model's turn: its env, its workers one after the other, its crashes in a row.
+"""One model's turn on one accelerator: its env, its workers one after the other, its crashes.
 
 One snippet after the other: parallel work would spoil the times.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from orchestrator.environments.build import choose_accelerator
+from orchestrator.accelerators import Way
 from orchestrator.environments.env import Env
 from orchestrator.run.given_up import GivenUp, quarantine, refuse_quarantined
 from orchestrator.run.jobs import ModelJob, model_key
@@ -16,16 +17,16 @@ from orchestrator.run.live_worker import LiveWorker, replay_command, worker_spec
 from orchestrator.run.options import RunOptions
 from orchestrator.run.preparation import prepare_env
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.tasks import Deaths, Task, pending_tasks, shortest
+from orchestrator.run.tasks import Deaths, Task, TaskId, done_by, pending_tasks, shortest
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
+from orchestrator.supervisor.environment import tuning
 from orchestrator.supervisor.isolation import notes as isolation_notes
 from orchestrator.supervisor.worker import Worker
 from schemas.records import (
     Attempt,
     Crash,
     Isolation,
-    ModelFailed,
     ModelStarted,
     Outcome,
     Phase,
@@ -35,41 +36,28 @@ from schemas.records import (
 Held = Callable[[], Iterable[Attempt]]
 
 
-def run_model(
-    job: ModelJob,
-    snippets: Sequence[Snippet],
-    held: Held,
-    options: RunOptions,
-    recorder: Recorder,
-) -> None:
-    """All snippets on one model. Every way in which it can end is in the journal afterwards.
+@dataclass(frozen=True)
+class Use:
+    """One accelerator's turn, and what those before it left."""
 
-    held: attempts of the run that is resumed; those that still hold are not made again.
-    """
-    name, failure = job.model.name, None
-    try:
-        with contextlib.ExitStack() as stack:
-            _Turn(job, options, recorder, stack).run(snippets, held)
-    except GivenUp as given_up:
-        failure = ModelFailed(
-            at=now(),
-            model=name,
-            outcome=given_up.outcome,
-            phase=given_up.phase,
-            error=given_up.error,
-            crash=given_up.crash,
-        )
-        recorder.journal.append(failure)
-    recorder.view.model_ends(name, failure)
+    way: Way
+    fell_back: tuple[str, ...] = ()  # which better ones are not used, and why
+    keeps: tuple[str, ...] = ()  # keys of those that had answered something
+    done: frozenset[TaskId] = frozenset()  # what they had answered
 
 
-class _Turn:
-    def __init__(
-        self, job: ModelJob, options: RunOptions, recorder: Recorder, held: contextlib.ExitStack
-    ) -> None:
+class Turn:
+    """Made for one run()."""
+
+    def __init__(self, job: ModelJob, use: Use, options: RunOptions, recorder: Recorder) -> None:
         self._job = job
         self._name = job.model.name
-        self._held = held
+        self._use = use
+        self._key: str | None = None
+        self._keeps = use.keeps
+        self._done = use.done
+        self._tasks: list[Task] = []
+        self._deaths = Deaths(())
         self._options = options
         self._recorder = recorder
         self._live: LiveWorker | None = None
@@ -77,13 +65,19 @@ class _Turn:
         self._warm_up = options.warm_up
         self._log = recorder.logs / f"{job.model.name}.log"
 
-    def run(self, snippets: Sequence[Snippet], held: Held) -> None:
-        env = prepare_env(self._job, self._options, self._recorder, self._held)
-        key = model_key(self._job, env, self._options)
+    def run(self, snippets: Sequence[Snippet], held: Held, stack: contextlib.ExitStack) -> None:
+        """All that has no answer yet. stack: what is kept until the end. Raises GivenUp."""
+        env = prepare_env(self._job, self._use.way, self._options, self._recorder, stack)
+        key = self._key = model_key(self._job, env, self._options)
 
         def mine() -> Iterable[Attempt]:
-            return (one for one in held() if (one.model, one.key) == (self._name, key))
+            return (one for one in held() if one.model == self._name)
 
+        earlier = {one.key for one in mine()}
+        if key in earlier:  # of a run that had fallen back: what others answered then holds, too
+            self._keeps = tuple(sorted({*self._keeps, *earlier} - {key}))
+        known = {key, *self._keeps}
+        self._done |= done_by(one for one in mine() if one.key in known)
         self._recorder.journal.append(
             ModelStarted(
                 at=now(),
@@ -92,10 +86,14 @@ class _Turn:
                 accelerator=env.accelerator,
                 env=env.folder.name,
                 lock_sha256=env.lock_sha256,
+                variables=tuning(env.variables),
+                fell_back=self._use.fell_back,
+                keeps=self._keeps,
             )
         )
-        tasks = pending_tasks(snippets, self._options.repeats, mine())
-        deaths = Deaths(mine())
+        tasks = self._tasks = pending_tasks(snippets, self._options.repeats, self._done)
+        deaths = self._deaths = Deaths(one for one in mine() if one.key == key)
+        self._done |= {task.id for task in tasks}  # unless it dies
         pending_s = sum(task.snippet.duration_s or 0.0 for task in tasks)
         self._recorder.view.model_begins(self._name, len(tasks), pending_s)
         try:
@@ -107,6 +105,12 @@ class _Turn:
                     deaths.note(self._alone(task, env, key))
         finally:
             self._drop()
+
+    def handed_on(self, way: Way, fell_back: tuple[str, ...]) -> Use:
+        """What the next accelerator starts from, after run() raised."""
+        keeps = (*self._keeps, *([self._key] if self._key else []))
+        undone = {task.id for task in self._tasks} | self._deaths.ids()
+        return Use(way, fell_back, keeps, self._done - undone)
 
     def _first_tries(self, tasks: list[Task], deaths: Deaths, env: Env, key: str) -> None:
         while tasks:
@@ -238,8 +242,7 @@ class _Turn:
             self._quarantine(live.drop())
 
     def _quarantine(self, left: str | None) -> None:
-        accelerator = choose_accelerator(self._job.stack)
-        quarantine(left, accelerator, self._name, self._recorder)
+        quarantine(left, self._use.way.accelerator, self._name, self._recorder)
 
     def _record_end(self, ended: WorkerEnded) -> None:
         self._recorder.journal.append(ended)

@@ -14,6 +14,7 @@ import psutil
 
 import orchestrator
 from orchestrator import paths
+from orchestrator.accelerators import CPU
 from orchestrator.audio.decode import Samples
 from orchestrator.environments.build import ensure_env
 from orchestrator.environments.env import Env
@@ -59,7 +60,7 @@ def run_selftest(size_mib: int | None, say: Say) -> SelfTest:
     """
     size_bytes = _size_mib(size_mib, say) << 20
     stack = read_stack(paths.PROBE_STACK)
-    env = ensure_env(stack, "cpu", say)
+    env = ensure_env(stack, CPU, say)
     with (
         use_env(env, say),
         probe_file(size_bytes) as file,

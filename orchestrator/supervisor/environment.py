@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 _KEPT = frozenset(
@@ -28,26 +29,39 @@ _JOINED_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "APIKEY", "CREDENTIA
 _URL_WITH_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 
 
-def worker_environment(scratch: Path) -> dict[str, str]:
+def worker_environment(scratch: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """The kept variables, with every hub client offline: checkpoints are on disk before.
 
-    scratch: where temporary files go.
+    scratch: where temporary files go. variables: of the env's accelerator; the user's win.
     """
-    environment = {
+    kept = {
         name: value
         for name, value in os.environ.items()
-        if (name.upper() in _KEPT or name.upper().startswith(_KEPT_PREFIXES))
-        and not _may_be_secret(name.upper(), value)
+        if name.upper() in _KEPT and not _may_be_secret(name.upper(), value)
     }
-    return environment | {
-        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch)),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_TOKEN_PATH": os.devnull,  # the token that `hf auth login` left in HF_HOME
-        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
-        "TOKENIZERS_PARALLELISM": "false",
+    return (
+        kept
+        | tuning(variables or {})
+        | {
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch)),
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_TOKEN_PATH": os.devnull,  # the token that `hf auth login` left in HF_HOME
+            "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+    )
+
+
+def tuning(variables: Mapping[str, str]) -> dict[str, str]:
+    """What may change times and texts, for workers and for the record: the user's come first."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper().startswith(_KEPT_PREFIXES) and not _may_be_secret(name.upper(), value)
     }
+    return dict(variables) | own
 
 
 def _may_be_secret(name: str, value: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class WorkerSpec:
     checkpoint: Path | None
     device: str
     memory_limit_bytes: int | None = None
+    variables: dict[str, str] = field(default_factory=dict)  # of the env's accelerator
     remote_code: bool = False  # the stack says that the checkpoint's own code is run
 
 

@@ -218,7 +218,7 @@ class Worker:
         try:
             return Channel(
                 host_command(self._spec.python, self.network),
-                worker_environment(self._scratch),
+                worker_environment(self._scratch, self._spec.variables),
                 self._scratch,
                 self._log,
                 self._spec.memory_limit_bytes,

@@ -14,6 +14,6 @@ elif sys.platform == "darwin":
 else:
     from orchestrator.platforms.gpus.on_linux import find_gpus
 
-from orchestrator.platforms.gpus.gpu import Gpu, Obstacle
+from orchestrator.platforms.gpus.gpu import Gpu, Obstacle, gfx_target
 
-__all__ = ["Gpu", "Obstacle", "find_gpus"]
+__all__ = ["Gpu", "Obstacle", "find_gpus", "gfx_target"]

@@ -1,0 +1,142 @@
+"""envs/accelerators.toml: which torch an env gets, and from which index.
+
+The torch family is the one set of packages whose versions and index depend on the accelerator.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fnmatch
+import functools
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from packaging.version import Version
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from orchestrator import paths
+from orchestrator.errors import UsageError
+from schemas.records import Accelerator
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+_Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*\*?$")]
+_Extra = Annotated[str, StringConstraints(pattern=r"^[a-z0-9{][a-z0-9{}_-]*$")]
+_Target = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+$")]
+_Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
+_SAFE_INDEX = re.compile(r"^(https://|file:///|http://(127\.0\.0\.1|localhost|\[::1\])[:/])")
+
+
+def _checked_index(url: str) -> str:
+    if not _SAFE_INDEX.match(url):
+        raise ValueError("has to begin with https:// (or file:///)")
+    if re.search(r"[@?#\s]", url):
+        raise ValueError("must hold no user, password or query; put them into your .netrc")
+    return url
+
+
+def _exact(version: str) -> str:
+    return str(Version(version))  # InvalidVersion is a ValueError
+
+
+class TorchBuild(BaseModel):
+    """One row of the table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accelerator: Accelerator
+    systems: tuple[Literal["linux", "win32", "darwin"], ...]
+    targets: tuple[_Target, ...] = ()
+    index: Annotated[str, AfterValidator(_checked_index)] | None = None
+    versions: dict[_Name, Annotated[str, AfterValidator(_exact)]]
+    extras: dict[_Name, _Extra] = {}
+    build_environment: dict[_Variable, str] = {}
+    environment: dict[_Variable, str] = {}
+    source: str  # where the facts are from
+    checked: datetime.date
+
+    def requirements(self, names: Iterable[str]) -> list[str]:
+        """Exact, for these members of the family."""
+        extras = {name: f"[{extra}]" for name, extra in self.extras.items()}
+        return [f"{name}{extras.get(name, '')}=={self.versions[name]}" for name in names]
+
+    def for_target(self, target: str) -> TorchBuild:
+        """The row with the GPU's name in the place of {target}."""
+
+        def put(values: dict[str, str]) -> dict[str, str]:
+            return {name: value.replace("{target}", target) for name, value in values.items()}
+
+        return self.model_copy(
+            update={
+                "extras": put(self.extras),
+                "build_environment": put(self.build_environment),
+                "environment": put(self.environment),
+            }
+        )
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    left_out: tuple[_Pattern, ...] = ()
+    torch: tuple[TorchBuild, ...]
+
+
+def torch_build(
+    accelerator: Accelerator, target: str | None, system: str = sys.platform
+) -> TorchBuild | None:
+    """The first row that fits; None if there is no such torch. Raises UsageError."""
+    for row in _table().torch:
+        if row.accelerator == accelerator and system in row.systems:
+            if not row.targets:
+                return row
+            if target in row.targets:
+                return row.for_target(target or "")
+    return None
+
+
+def torch_build_anywhere(accelerator: Accelerator, system: str) -> TorchBuild | None:
+    """The first row for that system, whatever the GPU."""
+    rows = (row for row in _table().torch if row.accelerator == accelerator)
+    return next((row for row in rows if system in row.systems), None)
+
+
+def family() -> set[str]:
+    """The packages that the table has versions of."""
+    return {name for row in _table().torch for name in row.versions}
+
+
+def is_left_out(name: str) -> bool:
+    """Whether it is of one accelerator alone, and so belongs into no lock that all share."""
+    return name in family() or any(fnmatch.fnmatchcase(name, one) for one in _table().left_out)
+
+
+def public_versions() -> dict[str, str]:
+    """Of each member of the family the version of the first row, without what is after its +."""
+    found: dict[str, str] = {}
+    for row in _table().torch:
+        for name, version in row.versions.items():
+            found.setdefault(name, Version(version).public)
+    return found
+
+
+def _table() -> _Table:
+    own = os.environ.get("ASRBENCH_ACCELERATORS")
+    return _read(Path(own).absolute() if own else paths.SHIPPED_STACKS / "accelerators.toml")
+
+
+@functools.cache
+def _read(file: Path) -> _Table:
+    try:
+        return _Table.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise UsageError(f"{file}: {key}: {problem['msg']}") from error
