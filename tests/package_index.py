@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import http.server
@@ -72,7 +73,8 @@ class Server:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # uv may have seen enough
+                    self.wfile.write(body)
 
             do_HEAD = do_GET  # noqa: N815 the name that http.server looks for
 
@@ -140,7 +142,7 @@ def _digest(content):
 ROCM_SETUP = f"""
 import os
 from setuptools import setup
-target = os.environ.get("ROCM_SDK_TARGET_FAMILY", "the one that was detected")
+target = os.environ.get("ROCM_SDK_TARGET_FAMILY", "detected")
 setup(
     name="rocm", version="{SDK}", py_modules=[],
     install_requires=["rocm-sdk-core=={SDK}"],

@@ -36,8 +36,8 @@ _CAUSES = tuple(
         ),
         (
             r"matching (platform|python version|python abi|python implementation)"
-            r"|current platform",
-            "there is no wheel for this machine and Python; see asrbench env check --platforms",
+            r"|current platform|no usable wheels|wheels are required",
+            "there is no wheel for that system and Python; see asrbench env check --platforms",
         ),
         (
             r"failed to build|build backend returned an error|microsoft visual c\+\+",

@@ -93,7 +93,7 @@ def _lacks(
             run_uv(arguments, Path(empty), log, "cannot be installed", MACOS)
             if lock.torch and build:
                 arguments = [*base, *torch_sources(build, lock.torch)]
-                arguments += [f"{name}=={build.versions[name]}" for name in lock.torch]
+                arguments += [f"{name}==={build.versions[name]}" for name in lock.torch]
                 alone = build.index is not None
                 run_uv(arguments, Path(empty), log, "cannot be installed", MACOS, alone=alone)
         except EnvError as error:

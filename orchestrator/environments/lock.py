@@ -104,7 +104,8 @@ def make_lock(stack: Stack, way: Way) -> Lock:
     log = paths.envs_home() / "logs" / f"{stack.name}-lock.log"
     with tempfile.TemporaryDirectory(prefix="asrbench-lock-") as folder:
         pins = Path(folder) / "torch.txt"
-        lines = [f"{name}=={version}\n" for name, version in public_versions().items()]
+        # ===, as == would also take what an index or a folder has of it for one accelerator
+        lines = [f"{name}==={version}\n" for name, version in public_versions().items()]
         pins.write_text("".join(lines), encoding="utf-8")
         arguments += ["--constraints", str(pins)]
         what = f"stack {stack.name!r} cannot be locked"

@@ -60,9 +60,9 @@ class TorchBuild(BaseModel):
     checked: datetime.date
 
     def requirements(self, names: Iterable[str]) -> list[str]:
-        """Exact, for these members of the family."""
+        """Exact, for these members of the family: === refuses 2.14.0+rocm where 2.14.0 is asked."""
         extras = {name: f"[{extra}]" for name, extra in self.extras.items()}
-        return [f"{name}{extras.get(name, '')}=={self.versions[name]}" for name in names]
+        return [f"{name}{extras.get(name, '')}==={self.versions[name]}" for name in names]
 
     def for_target(self, target: str) -> TorchBuild:
         """The row with the GPU's name in the place of {target}."""

@@ -7,6 +7,7 @@ error, and never the one of that name on another index.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -49,7 +50,10 @@ def lock_torch(
     arguments += ["--output-file", LOCK_FILE, *sources, *where]
     failed = f"{what} cannot be resolved"
     run_uv(arguments, folder, log, failed, build.build_environment, alone=build.index is not None)
-    return folder / LOCK_FILE, sources
+    file = folder / LOCK_FILE
+    exact = re.sub(r"^(\S+?)==", r"\1===", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    file.write_text(exact, encoding="utf-8")
+    return file, sources
 
 
 def torch_sources(build: TorchBuild, names: Iterable[str]) -> list[str]:

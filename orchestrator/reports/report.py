@@ -76,6 +76,8 @@ def _row_json(row: Row) -> dict[str, Any]:
         "wer": row.score.wer if row.score else None,
         "time_s": row.time_s,
         "audio_s": attempt.audio_s if attempt else None,
+        "device": attempt.device if attempt else None,
+        "fell_back": list(row.fell_back),
         "load_s": attempt.load.total_s if attempt and attempt.load else None,
         "peak_ram_method": attempt.memory.method if attempt and attempt.memory else None,
         "peak_ram_bytes": attempt.memory.peak_bytes if attempt and attempt.memory else None,

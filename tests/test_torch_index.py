@@ -1,0 +1,233 @@
+"""Torch from the index that the table names, in the shape of AMD's, and from no other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from gpu_trees import STRIX_HALO, STRIX_HALO_IS_THERE
+from package_index import SDK, VERSION, Server, amd_like, wheel
+
+from orchestrator.platforms.gpus.display_class import gpus_of
+
+STACK = """
+[project]
+name = "{name}"
+version = "0"
+requires-python = ">=3.10,<3.15"
+dependencies = ["msgpack", "numpy", "torch>=2.13,<3"]
+[tool.asrbench]
+worker = "worker.py"
+accelerators = ["rocm", "cpu"]
+[tool.asrbench.models.{name}]
+"""
+WORKER = """
+import os, torch
+def load(checkpoint, device):
+    if torch.origin != {"rocm": "amd", "cpu": "main"}[device]:
+        raise RuntimeError(f"torch of {torch.origin} on {device}")
+    return device
+def describe(model):
+    return {"device": model, "kernels": os.environ.get("TEST_KERNELS", "")}
+def transcribe(model, audio):
+    return "hello world"
+"""
+TABLE = """
+[[torch]]
+accelerator = "rocm"
+systems = ["linux", "win32", "darwin"]
+targets = ["gfx1151"]
+index = "{amd}"
+versions = {{ torch = "{version}" }}
+extras = {{ torch = "device-{{target}}" }}
+build_environment = {{ ROCM_SDK_TARGET_FAMILY = "{{target}}" }}
+environment = {{ TEST_KERNELS = "{{target}}", MIOPEN_FIND_MODE = "2" }}
+source = "a test"
+checked = 2026-01-01
+[[torch]]
+accelerator = "cpu"
+systems = ["linux", "win32", "darwin"]
+versions = {{ torch = "2.14.0" }}
+source = "a test"
+checked = 2026-01-01
+"""
+OF_AMD_ALONE = ("rocm", "rocm-sdk-core", "rocm-sdk-libraries", "amd-torch-device-gfx1151")
+
+
+@pytest.fixture(scope="module")
+def servers():
+    """AMD's index, and one with packages of the same names that every user has beside it."""
+    server = Server()
+    amd, main = server.index("amd"), server.index("main")
+    amd.add(*amd_like("amd"))
+    main.add(*amd_like("stolen"), wheel("rocm", "99.0"))
+    main.add(
+        wheel(
+            "torch", "2.14.0", ["filelock", "setuptools"],
+            modules={"torch/__init__.py": "origin = 'main'\n"},
+        )
+    )  # fmt: skip
+    yield amd, main
+    server.close()
+
+
+@pytest.fixture
+def indexes(servers, monkeypatch, tmp_path):
+    """The same, in use on a Strix Halo."""
+    amd, main = servers
+    table = tmp_path / "accelerators.toml"
+    table.write_text(TABLE.format(amd=amd.url, version=VERSION), encoding="utf-8")
+    monkeypatch.setenv("ASRBENCH_ACCELERATORS", str(table))
+    monkeypatch.setenv("UV_INDEX", main.url)
+    laptop = gpus_of([STRIX_HALO], [STRIX_HALO_IS_THERE], ["amdhip64_7.dll"])
+    monkeypatch.setattr("orchestrator.environments.choice.find_gpus", lambda: laptop)
+    return amd, main
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    """One whose torch depends on the accelerator. Its envs are built once."""
+    folder = tmp_path_factory.mktemp("stacks") / "torch-at-work"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(STACK.format(name=folder.name), encoding="utf-8")
+    (folder / "worker.py").write_text(WORKER, encoding="utf-8")
+    return folder
+
+
+def _packages(env):
+    marker = json.loads((env / "asrbench-env.json").read_text(encoding="utf-8"))
+    return dict(line.split("==") for line in marker["packages"]), marker
+
+
+def test_torch_and_all_that_it_brings_come_from_its_own_index(in_process, indexes, stack):
+    _, main = indexes
+    done = in_process("env", "build", stack.name, "--stacks", stack)
+    assert done.code == 0, done.err
+    env = Path(done.out.splitlines()[-1])
+    packages, marker = _packages(env)
+    assert packages["torch"] == packages["amd-torch-device-gfx1151"] == VERSION
+    # what was built from its sources was built for the GPU, and in no other place
+    assert packages["rocm"] == packages["rocm-sdk-device-gfx1151"] == SDK
+    assert (marker["accelerator"], marker["target"]) == ("rocm", "gfx1151")
+    (origin,) = {file.read_text("utf-8") for file in env.rglob("torch/__init__.py")}
+    assert "'amd'" in origin
+    taken = [path for path in main.asked if path.endswith((".whl", ".tar.gz"))]
+    assert [path for path in taken if path.startswith(OF_AMD_ALONE)] == []
+    assert "+rocm" not in "".join(taken)
+    # one lock for all machines, without torch and without hosts; and this env's own with hashes
+    lock = (stack / "requirements.lock").read_text(encoding="utf-8")
+    assert "# from accelerators.toml: torch\n" in lock
+    assert "torch==" not in lock
+    assert "filelock==" in lock
+    assert "http" not in lock
+    own = (env / "torch.lock").read_text(encoding="utf-8")
+    assert f"torch==={VERSION}" in own
+    assert own.count("--hash=sha256:") == own.count("===") == 6
+    assert "http" not in own
+
+
+def test_each_accelerator_has_an_env_of_its_own_and_says_what_ran(
+    in_process, indexes, stack, clips, tmp_path
+):
+    results = tmp_path / "results"
+    words = ["orchestrate", "--models", stack.name, "--stacks", stack, "--snippets", clips("say")]
+    words += ["--results", results, "--json"]
+    best = in_process(*words)
+    assert best.code == 0, best.err
+    (row,) = best.json()["rows"]
+    assert (row["device"], row["fell_back"]) == ("rocm", [])
+    started = _started(results)
+    assert started["variables"]["TEST_KERNELS"] == "gfx1151"
+    cpu = in_process(*words, "--accelerator", "cpu")
+    assert cpu.code == 0, cpu.err
+    assert cpu.json()["rows"][0]["device"] == "cpu"
+    assert _started(results)["env"] != started["env"]
+    built = in_process("env", "list", "--stacks", stack).out
+    assert built.count(f"{stack.name}-rocm-") == built.count(f"{stack.name}-cpu-") == 1
+
+
+def _started(results):
+    lines = (results / "latest" / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    return next(line for line in map(json.loads, lines) if line["kind"] == "model_started")
+
+
+def test_what_its_index_lacks_is_taken_from_no_other(
+    in_process, indexes, stack, clips, tmp_path, monkeypatch
+):
+    amd, main = indexes
+    built = in_process("env", "build", stack.name, "--stacks", stack)
+    shutil.rmtree(built.out.splitlines()[-1])
+    # the other index has one, of the very same version
+    monkeypatch.delitem(amd.files, "rocm-sdk-core")
+    words = ["orchestrate", "--models", stack.name, "--stacks", stack, "--snippets", clips("say")]
+    words += ["--results", tmp_path / "results", "--json"]
+    ran = in_process(*words)
+    assert ran.code == 0, ran.err
+    assert "Traceback" not in ran.err
+    assert [path for path in main.asked if path.startswith("rocm-sdk-core")] == []
+    # the next accelerator had its turn, and the row says why
+    (row,) = ran.json()["rows"]
+    assert row["device"] == "cpu"
+    (why,) = row["fell_back"]
+    assert why.startswith(f"rocm: env: torch of stack '{stack.name}' for rocm cannot be resolved")
+    alone = in_process(*words, "--accelerator", "rocm")
+    assert alone.code == 3
+    (row,) = alone.json()["rows"]
+    assert (row["outcome"], row["phase"]) == ("failed", "env")
+    assert "likely cause: " in row["error"]
+    assert "rocm-sdk-core was not found" in row["error"]
+
+
+def test_a_gpu_that_the_table_has_no_torch_for_is_said(
+    in_process, indexes, stack, monkeypatch, tmp_path
+):
+    text = TABLE.format(amd=indexes[0].url, version=VERSION)
+    other = tmp_path / "other.toml"
+    other.write_text(text.replace('["gfx1151"]', '["gfx1101"]'), encoding="utf-8")
+    monkeypatch.setenv("ASRBENCH_ACCELERATORS", str(other))
+    assert in_process("env", "lock", stack.name, "--stacks", stack).code == 0
+    done = in_process("env", "build", stack.name, "--stacks", stack, "--accelerator", "rocm")
+    assert done.code == 3
+    assert f"accelerators.toml has no torch for rocm for gfx1151 on {sys.platform}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('index = "http', 'index = "http://example.com/x http', "begin with https://"),
+        ("http://127", "http://user:secret@127", "begin with https://"),
+        ("http://127.0.0.1", "https://user:secret@example.com", "no user, password"),
+        (f'"{VERSION}"', '"newest"', "newest"),
+        ("systems =", "system =", "torch.0.system"),
+        ("[[torch]]", "[[torch", "not valid TOML"),
+    ],
+)
+def test_a_table_that_is_wrong_is_named(
+    in_process, indexes, stack, monkeypatch, tmp_path, old, new, said
+):
+    file = tmp_path / "wrong.toml"
+    text = TABLE.format(amd=indexes[0].url, version=VERSION)
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+    monkeypatch.setenv("ASRBENCH_ACCELERATORS", str(file))
+    done = in_process("env", "lock", stack.name, "--stacks", stack)
+    assert done.code == 2
+    assert str(file) in done.err
+    assert said in done.err
+    assert "secret" not in done.err
+
+
+def test_the_table_that_ships_has_a_torch_for_each_system(monkeypatch):
+    from orchestrator.environments.torch_builds import torch_build
+
+    monkeypatch.delenv("ASRBENCH_ACCELERATORS", raising=False)
+    for system in ("linux", "win32", "darwin"):
+        assert torch_build("cpu", None, system).versions["torch"].startswith("2.")
+    strix = torch_build("rocm", "gfx1151", "win32")
+    assert strix.requirements(["torch", "torchaudio"])[0].startswith("torch[device-gfx1151]===2.")
+    assert strix.build_environment == {"ROCM_SDK_TARGET_FAMILY": "gfx1151"}
+    assert torch_build("rocm", "gfx906", "linux") is None
+    assert torch_build("cuda", None, "darwin") is None
