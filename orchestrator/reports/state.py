@@ -39,6 +39,7 @@ class RunState:
     warm_ups: dict[str, list[Attempt]]
     ends: list[WorkerEnded]
     failures: dict[str, ModelFailed]
+    lost_deaths: dict[str, int]  # of workers, on accelerators that others took over from
     fell_back: dict[str, tuple[str, ...]]  # by key: which better accelerators are not used, and why
 
     def attempts(self) -> Iterator[Attempt]:
@@ -76,11 +77,13 @@ class _Taken:
             self.failures[line.model] = line
 
     def holds(self, attempt: Attempt) -> bool:
-        """Whether it counts: what died with an accelerator is tried on the next one."""
+        """Whether its key is not outdated."""
         started = self.started.get(attempt.model)
-        if started is None:
-            return False
-        return attempt.key == started.key or (attempt.key in started.keeps and not attempt.crash)
+        return started is not None and attempt.key in (started.key, *started.keeps)
+
+    def was_taken_over(self, attempt: Attempt) -> bool:
+        """Whether it died with an accelerator: the next one tries that snippet again."""
+        return attempt.crash is not None and attempt.key != self.started[attempt.model].key
 
 
 def fold(lines: Iterable[JournalLine]) -> RunState:
@@ -93,9 +96,13 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
     snippets = {snippet.name: snippet.sha256 for snippet in taken.plan.snippets}
     histories: dict[tuple[str, str], History] = {}
     warm_ups: dict[str, list[Attempt]] = {}
+    lost_deaths: dict[str, int] = {}
     for kept in taken.attempts:
         attempt = kept.attempt()
         if not taken.holds(attempt):
+            continue
+        if taken.was_taken_over(attempt):
+            lost_deaths[attempt.model] = lost_deaths.get(attempt.model, 0) + 1
             continue
         if attempt.warm_up:
             warm_ups.setdefault(attempt.model, []).append(attempt)
@@ -108,4 +115,12 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
             if not attempt.retry:  # measured anew: what was before is replaced
                 tries.clear()
             tries.append(kept)
-    return RunState(taken.plan, histories, warm_ups, taken.ends, taken.failures, taken.fell_back)
+    return RunState(
+        taken.plan,
+        histories,
+        warm_ups,
+        taken.ends,
+        taken.failures,
+        lost_deaths,
+        taken.fell_back,
+    )

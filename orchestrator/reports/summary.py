@@ -180,6 +180,7 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
     failure = state.failures.get(model)
     deaths = sum(end.crash is not None for end in state.ends if end.model == model)
     deaths += failure is not None and failure.crash is not None
+    deaths += state.lost_deaths.get(model, 0)
     attempt, peak = devices[0].first if devices else None, tally.peak
     load, first, steady = tally.load_peak, tally.first_peak, tally.steady_peak
     details = attempt.load_details if attempt else {}

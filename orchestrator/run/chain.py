@@ -65,7 +65,8 @@ def _run_chain(
         better = chain.better(job.stack, way)
         return (*(f"{name}: {why}" for name, why in better.items()), *failed)
 
-    use = Use(chain.first, why_not_better(chain.first))
+    last = chain.ways[-1]
+    use = Use(chain.first, chain.first is last, why_not_better(chain.first))
     for way, following in zip(chain.ways, [*chain.ways[1:], None], strict=True):
         turn = Turn(job, use, options, recorder)
         try:
@@ -79,7 +80,7 @@ def _run_chain(
                 raise
             failed.append(_reason(way.accelerator, given_up))
             _tell(job, given_up, f"{failed[-1]}; goes on with {following.accelerator}", recorder)
-            use = turn.handed_on(following, why_not_better(following))
+            use = turn.handed_on(following, following is last, why_not_better(following))
 
 
 def _reason(accelerator: str, given_up: GivenUp) -> str:

@@ -41,6 +41,7 @@ class Use:
     """One accelerator's turn, and what those before it left."""
 
     way: Way
+    last: bool = True  # no other one comes after it
     fell_back: tuple[str, ...] = ()  # which better ones are not used, and why
     keeps: tuple[str, ...] = ()  # keys of those that had answered something
     done: frozenset[TaskId] = frozenset()  # what they had answered
@@ -106,11 +107,11 @@ class Turn:
         finally:
             self._drop()
 
-    def handed_on(self, way: Way, fell_back: tuple[str, ...]) -> Use:
+    def handed_on(self, way: Way, last: bool, fell_back: tuple[str, ...]) -> Use:
         """What the next accelerator starts from, after run() raised."""
         keeps = (*self._keeps, *([self._key] if self._key else []))
         undone = {task.id for task in self._tasks} | self._deaths.ids()
-        return Use(way, fell_back, keeps, self._done - undone)
+        return Use(way, last, fell_back, keeps, self._done - undone)
 
     def _first_tries(self, tasks: list[Task], deaths: Deaths, env: Env, key: str) -> None:
         while tasks:
@@ -125,7 +126,7 @@ class Turn:
                 continue
             deaths.note(attempt)
             tasks.remove(task)
-            if self._crashes >= self._options.max_crashes and tasks:
+            if self._crashes >= self._options.max_crashes and (tasks or not self._use.last):
                 raise self._given_up(attempt.outcome, attempt.phase, attempt.error or "")
 
     def _alone(self, task: Task, env: Env, key: str) -> Attempt:

@@ -1,0 +1,175 @@
+"""The next accelerator has its turn when a load fails or a device dies; the row says what ran."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from conftest import STACKS
+from gpu_trees import STRIX_HALO, STRIX_HALO_IS_THERE
+
+from orchestrator.platforms.gpus.display_class import gpus_of
+from orchestrator.run.device_loss import lost_device
+
+STACK = """
+[project]
+name = "falls"
+version = "0"
+requires-python = ">=3.10,<3.15"
+dependencies = ["msgpack", "numpy"]
+[tool.asrbench]
+worker = "worker.py"
+accelerators = ["cuda", "rocm", "vulkan", "cpu"]
+[tool.asrbench.models.falls]
+"""
+# what happens on the GPU is in the file "fate", as at the next start it may be something else
+WORKER = """
+import os, pathlib
+FATE = pathlib.Path(__file__).with_name("fate")
+def load(checkpoint, device):
+    fate = dict(line.split("=") for line in FATE.read_text().split())
+    how = fate.get(device, "")
+    if how == "no-load":
+        raise RuntimeError("hipErrorNoBinaryForGpu: no kernel image")
+    if how == "dead-load":
+        os.abort()
+    return {"device": device, "how": how, "n": 0}
+def describe(model):
+    return {"device": "cpu" if model["how"] == "lies" else model["device"]}
+def transcribe(model, audio):
+    model["n"] += 1
+    limit = int(model["how"].partition(":")[2] or 99)
+    if model["how"].startswith("lost") and model["n"] > limit:
+        (FATE.parent / "dead").write_text("")
+        raise RuntimeError("HIP error: unspecified launch failure")
+    if model["how"].startswith("lost") and (FATE.parent / "dead").exists():
+        raise RuntimeError("HIP error: unspecified launch failure")
+    if model["how"].startswith("wrong"):
+        raise ValueError("an operator has a bug")
+    return f"hello world {model['device']}"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stacks") / "falls"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(STACK, encoding="utf-8")
+    (folder / "worker.py").write_text(WORKER, encoding="utf-8")
+    shutil.copy(STACKS / "puppet" / "requirements.lock", folder)  # of the same packages
+    return folder
+
+
+@pytest.fixture
+def run(in_process, folder, clips, tmp_path, monkeypatch):
+    """Orchestrate on a Strix Halo whose GPU has this fate; returns the code, rows and journal."""
+    laptop = gpus_of([STRIX_HALO], [STRIX_HALO_IS_THERE], ["amdhip64_7.dll", "vulkan-1.dll"])
+    monkeypatch.setattr("orchestrator.environments.choice.find_gpus", lambda: laptop)
+    heard = clips("say", "say", "say", "say", seconds=0.1)
+
+    def go(fate, *words):
+        (folder / "fate").write_text(fate, encoding="utf-8")
+        (folder / "dead").unlink(missing_ok=True)
+        done = in_process(
+            "orchestrate", "--models", "falls", "--stacks", folder, "--snippets", heard,
+            "--results", tmp_path / "r", "--json", *words,
+        )  # fmt: skip
+        assert "Traceback" not in done.err, done.err
+        journal = tmp_path / "r" / "latest" / "journal.jsonl"
+        lines = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
+        return done, done.json()["rows"], lines
+
+    return go
+
+
+def _loads(lines):
+    return [line["accelerator"] for line in lines if line["kind"] == "model_started"]
+
+
+@pytest.mark.parametrize(
+    ("fate", "said"),
+    [
+        ("rocm=no-load", "rocm: load: RuntimeError: hipErrorNoBinaryForGpu"),
+        ("rocm=dead-load", "rocm: load: given up after 3 crashes in a row"),
+        ("rocm=lies", "rocm: load: the model was loaded on cpu, not on rocm"),
+    ],
+)
+def test_the_next_one_loads_where_one_does_not(run, fate, said):
+    done, rows, lines = run(fate)
+    assert done.code == 0, done.err
+    assert _loads(lines) == ["rocm", "vulkan"]
+    assert {row["device"] for row in rows} == {"vulkan"}
+    assert {row["transcript"] for row in rows} == {"hello world vulkan"}
+    for row in rows:
+        none, why = row["fell_back"]
+        assert none == "cuda: no GPU here offers cuda"
+        assert why.startswith(said)
+    assert "goes on with vulkan" in done.err
+    assert "device:vulkan" in done.json()["signature"]
+
+
+def test_what_was_answered_before_the_device_died_holds(run):
+    done, rows, lines = run("rocm=lost:3 vulkan=no-load", "--max-crashes", "2", "--retries", "0")
+    assert done.code == 0, done.err
+    assert _loads(lines) == ["rocm", "vulkan", "cpu"]
+    # the warm-up and two snippets were answered
+    assert [row["device"] for row in rows] == ["rocm", "rocm", "cpu", "cpu"]
+    assert [row["transcript"][12:] for row in rows] == ["rocm", "rocm", "cpu", "cpu"]
+    assert [len(row["fell_back"]) for row in rows] == [1, 1, 3, 3]
+    assert "unspecified launch failure" in rows[2]["fell_back"][1]
+    (summary,) = done.json()["summary"]
+    assert summary["device"] == "rocm+cpu"
+    assert summary["crashes"] == 2
+    assert "device:cpu+rocm" in done.json()["signature"]
+
+
+def test_a_resumed_run_makes_nothing_again_that_any_device_answered(run):
+    run("rocm=lost:3 vulkan=no-load", "--max-crashes", "2", "--retries", "0")
+    done, rows, lines = run("rocm= vulkan=", "--resume", "latest")
+    assert done.code == 0, done.err
+    assert [row["device"] for row in rows] == ["rocm", "rocm", "cpu", "cpu"]
+    tried = [line for line in lines if line["kind"] == "attempt" and line["outcome"] == "ok"]
+    assert len([one for one in tried if not one["warm_up"]]) == 4
+
+
+def test_an_error_of_the_code_is_no_reason_to_leave_a_device(run):
+    done, rows, lines = run("rocm=wrong", "--no-warm-up")
+    assert done.code == 3  # not one row is ok
+    assert _loads(lines) == ["rocm"]
+    assert {(row["outcome"], row["device"]) for row in rows} == {("failed", "rocm")}
+
+
+def test_the_last_error_tells_of_all_before_it(run):
+    done, rows, _ = run("rocm=no-load vulkan=dead-load cpu=no-load")
+    assert done.code == 3
+    for row in rows:
+        assert "not tried: RuntimeError: hipErrorNoBinaryForGpu" in row["error"]
+        assert "before it: rocm: load: RuntimeError" in row["error"]
+        assert "vulkan: load: given up after 3 crashes" in row["error"]
+
+
+def test_one_that_is_asked_for_is_the_only_one(run):
+    done, rows, lines = run("rocm=no-load", "--accelerator", "rocm")
+    assert (done.code, _loads(lines)) == (3, ["rocm"])
+    done, rows, _ = run("", "--accelerator", "cuda")
+    assert done.code == 3
+    assert {row["phase"] for row in rows} == {"env"}
+    assert "cuda: no GPU here offers cuda" in rows[0]["error"]
+    done, rows, _ = run("", "--accelerator", "directml")
+    assert "has no build for directml; it has builds for: cuda, rocm" in rows[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", True),
+        ("HIP error: hipErrorLaunchFailure", True),
+        ("[ONNXRuntimeError] : 887A0006 The GPU will not respond to more commands", True),
+        ("vk::DeviceLostError: vk::Queue::submit: ErrorDeviceLost", True),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", False),
+        ("ValueError: the model expects 16 kHz", False),
+    ],
+)
+def test_which_errors_mean_that_a_device_is_lost(text, lost):
+    assert lost_device(text) is lost
