@@ -1,4 +1,8 @@
-"""Where a model's checkpoint is on this machine, without asking any hub."""
+"""Where a model's checkpoint is on this machine, without asking any hub.
+
+The standard hub cache has a folder for each repository: `blobs/` with contents named by their hash,
+`snapshots/COMMIT/` with links to them under their own names, `refs/` with the commit of a branch.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import paths
-from orchestrator.errors import UsageError
+from orchestrator.checkpoint_record import (
+    DEFAULT_REVISION,
+    CheckpointRecord,
+    read_records,
+)
+from orchestrator.errors import CheckpointError, UsageError
+from orchestrator.remote_code import COMMIT
 from orchestrator.stacks import Model
 
 WARM_BLOCK_BYTES = 1 << 22
@@ -30,18 +40,57 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
         return Checkpoint(None, f"--checkpoint {model.name}={given}: there is no such file")
     if model.checkpoint is None:
         return Checkpoint(None)
+    try:
+        records = read_records()
+    except (CheckpointError, UsageError) as error:  # nobody may have asked for this model
+        return Checkpoint(None, str(error))
     repository, _, file = model.checkpoint.partition(":")
-    for snapshot in _snapshots(repository, model.revision):
-        wanted = snapshot / file if file else snapshot
-        if wanted.exists():
-            return _in_hub_cache(wanted)
-    get = f"hf download {repository}" + (f" {file}" if file else "")
-    get += f" --revision {model.revision}" if model.revision else ""
+    known = next((one for one in records if one.is_of(model.checkpoint, model.revision)), None)
+    problem = "its checkpoint is not on this machine"
+    if known is not None:
+        snapshot = snapshot_folder(known.repository, known.commit)
+        lacking = missing_files(known, snapshot)
+        if not lacking:
+            return _in_hub_cache(snapshot / file if file else snapshot)
+        if len(lacking) < len(known.files):
+            problem = f"{len(lacking)} of {len(known.files)} files of its checkpoint are missing"
+    else:
+        for snapshot in _snapshots(repository, model.revision):
+            wanted = snapshot / file if file else snapshot
+            if wanted.exists() and not (file == "" and _is_a_part(snapshot, repository, records)):
+                return _in_hub_cache(wanted)
     return Checkpoint(
         None,
-        f"its checkpoint is not on this machine; get it: {get} (from pip install huggingface_hub), "
+        f"{problem}; get it: asrbench models download {model.name}, "
         f"or name a copy: --checkpoint {model.name}=PATH",
     )
+
+
+def missing_files(record: CheckpointRecord, snapshot: Path) -> list[str]:
+    """Those of its files that are not there, or have another size."""
+    return [file.name for file in record.files if _size_of(snapshot / file.name) != file.size_bytes]
+
+
+def repository_folder(repository: str) -> Path:
+    """Where the hub's cache keeps a repository."""
+    return hub_cache() / f"models--{repository.replace('/', '--')}"
+
+
+def snapshot_folder(repository: str, commit: str) -> Path:
+    """Where the hub's cache keeps one revision of it, with the files' own names."""
+    return repository_folder(repository) / "snapshots" / commit
+
+
+def cached_commit(repository: str, revision: str | None) -> str | None:
+    """The commit that the cache has for a revision; None if it has none."""
+    if revision and COMMIT.fullmatch(revision):
+        return revision
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        ref = repository_folder(repository) / "refs" / (revision or DEFAULT_REVISION)
+        commit = ref.read_text(encoding="utf-8").strip()
+        if COMMIT.fullmatch(commit):
+            return commit
+    return None
 
 
 def warm_cache(path: Path) -> None:
@@ -72,11 +121,10 @@ def fingerprint(path: Path) -> list[tuple[str, int, int]]:
 
 
 def hub_cache() -> Path:
-    """The standard hub cache. Source: huggingface_hub's environment variables."""
-    if os.environ.get("HF_HUB_CACHE"):
-        return Path(os.environ["HF_HUB_CACHE"])
-    if os.environ.get("HF_HOME"):
-        return Path(os.environ["HF_HOME"]) / "hub"
+    """The standard hub cache. Source: huggingface_hub's constants.py."""
+    for name, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        if os.environ.get(name):
+            return Path(os.path.expandvars(os.environ[name])).expanduser().absolute() / below
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "huggingface" / "hub"
 
@@ -90,10 +138,24 @@ def _in_hub_cache(path: Path) -> Checkpoint:
 
 
 def _snapshots(repository: str, revision: str | None) -> list[Path]:
-    folder = hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    folder = repository_folder(repository) / "snapshots"
     if revision:
-        return [folder / revision]
+        return [folder / revision, folder / (cached_commit(repository, revision) or revision)]
     try:  # no revision asked for: the one that was fetched last
         return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
     except OSError:
         return []
+
+
+def _is_a_part(snapshot: Path, repository: str, records: tuple[CheckpointRecord, ...]) -> bool:
+    """Whether single files were fetched into it, so that its existence says nothing of the rest."""
+    return any(
+        (one.repository, one.commit) == (repository, snapshot.name) and one.file for one in records
+    )
+
+
+def _size_of(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None

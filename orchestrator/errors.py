@@ -6,6 +6,7 @@
     │   ├── SnippetsError       the folder or manifest as a whole is unusable
     │   └── RunFolderError      a results folder cannot be written or resumed
     ├── EnvError             3  an env cannot be built or does not work
+    ├── CheckpointError      3  a checkpoint cannot be fetched, read or deleted
     └── AudioError           -  one recording is broken: costs its rows, never the run
 
 A message says what happened, to which file or model, and what to do next.
@@ -57,6 +58,10 @@ class EnvError(AsrbenchError):
     def __init__(self, message: str, log_tail: str = "") -> None:
         self.log_tail = log_tail
         super().__init__(f"{message}\n{log_tail}".strip())
+
+
+class CheckpointError(AsrbenchError):
+    """A checkpoint cannot be fetched, read or deleted."""
 
 
 class AudioError(AsrbenchError):

@@ -26,7 +26,12 @@ HOST_FILES = (HOST, WORKERS / "contract.py", WORKERS / "audio_buffer.py")
 
 def envs_home() -> Path:
     """The folder that holds built envs."""
-    return (_asrbench_home() or _default_home(platformdirs.user_data_dir)) / "envs"
+    return _data_home() / "envs"
+
+
+def checkpoint_record() -> Path:
+    """The file that says which checkpoints were fetched and verified."""
+    return _data_home() / "checkpoints.lock.json"
 
 
 def cache_home() -> Path:
@@ -51,6 +56,10 @@ def require_utf8(option: str, path: Path) -> None:
             f"{option} {whole}: this path is not UTF-8, as a run's records are; rename it, or "
             "choose another"
         ) from error
+
+
+def _data_home() -> Path:
+    return _asrbench_home() or _default_home(platformdirs.user_data_dir)
 
 
 def _asrbench_home() -> Path | None:

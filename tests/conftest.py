@@ -94,11 +94,12 @@ def asrbench(environment):
 def in_process(environment, monkeypatch, capsys):
     """As asrbench, but without a process of its own, which takes 0.4 s: for mistakes in plenty."""
 
-    def run(*arguments):
+    def run(*arguments, env=None):
         from orchestrator import cli
 
-        for name in ("ASRBENCH_HOME", "UV_CACHE_DIR", "COLUMNS"):
-            monkeypatch.setenv(name, environment[name])
+        taken = {name: environment[name] for name in ("ASRBENCH_HOME", "UV_CACHE_DIR", "COLUMNS")}
+        for name, value in (taken | (env or {})).items():
+            monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "argv", ["asrbench", *map(str, arguments)])
         capsys.readouterr()
         code = cli._exit_code()

@@ -25,7 +25,10 @@ orchestrator.views
 orchestrator.machine
 orchestrator.environments
 orchestrator.accelerators
+orchestrator.hub
+orchestrator.checkpoint_files
 orchestrator.checkpoints
+orchestrator.checkpoint_record
 orchestrator.stacks
 orchestrator.stack_file
 orchestrator.remote_code
@@ -47,10 +50,12 @@ schemas.framing
 MODEL_LIBRARIES = set(
     "torch torchaudio transformers pocketsphinx onnxruntime onnx_asr pywhispercpp faster_whisper "
     "whisper ctranslate2 moonshine_onnx useful_moonshine_onnx moonshine_voice peft accelerate "
-    "mistral_common nemo sherpa_onnx vosk tensorflow jax mlx llama_cpp librosa huggingface_hub "
+    "mistral_common nemo sherpa_onnx vosk tensorflow jax mlx llama_cpp librosa "
     "safetensors tokenizers sentencepiece qwen_asr optimum openvino".split()
 )
 ONLY_IN = {
+    "httpx2": {"orchestrator.hub.client", "orchestrator.hub.problems"},
+    "huggingface_hub": {"orchestrator.hub.client", "orchestrator.hub.problems"},
     "jiwer": {"orchestrator.scoring"},
     "pynvml": {"orchestrator.platforms.devices.nvml"},
     "whisper_normalizer": {"orchestrator.scoring"},

@@ -156,7 +156,7 @@ def test_models_that_need_a_checkpoint_are_named_with_the_command_that_gets_it(a
     done = asrbench("orchestrate", *common)
     assert done.code == 0
     assert "not run: far-away: " in done.out
-    assert "hf download owner/repo model.bin --revision ab" in done.out
+    assert "asrbench models download far-away" in done.out
 
     done = asrbench("orchestrate", "--models", "all", *common)
     assert done.code == 1

@@ -1,0 +1,1 @@
+"""Checkpoints from a hub: asked for, fetched, checked, deleted."""
