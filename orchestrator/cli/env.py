@@ -218,11 +218,14 @@ def _tell_platforms(stack: Stack) -> bool:
     for platform in PLATFORMS:
         here = [one for one in found if one.platform == platform]
         for accelerator in dict.fromkeys(one.accelerator for one in here):
-            fits = [o.python for o in here if o.accelerator == accelerator and o.lacks is None]
+            asked = [one for one in here if one.accelerator == accelerator]
+            fits = [one.python for one in asked if one.lacks is None]
+            unknown = "not known, its index cannot be reached"
+            none = unknown if all(one.unknown for one in asked) else "none"
             named = "" if accelerator == "cpu" else f", {accelerator}"
-            click.echo(f"{stack.name}: {platform}{named}: Python {', '.join(fits) or 'none'}")
+            click.echo(f"{stack.name}: {platform}{named}: Python {', '.join(fits) or none}")
     for one in found:
-        if one.lacks is not None:
+        if one.lacks is not None and not one.unknown:
             why = printable_lines(one.lacks)
             what = f"{one.platform}, {one.accelerator}, Python {one.python}"
             click.echo(f"{stack.name}: not {what}:\n{why}", err=True)
@@ -243,6 +246,56 @@ def lock(stack: str, stacks: tuple[Path, ...]) -> None:
 
     for made in lock_all(find_stack(_every_stack(stacks), stack)):
         click.echo(f"{made.file}")
+
+
+@command.command(
+    epilog="\b\nExample:\n  asrbench env export pocketsphinx wheelhouse\n"
+    "  asrbench env build pocketsphinx --offline --find-links wheelhouse    on the other machine"
+)
+@click.argument("stack")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@accelerator_option
+@package_options
+@stacks_option
+def export(stack: str, folder: Path, accelerator: Asked | None, stacks: tuple[Path, ...]) -> None:
+    """Fill FOLDER with the packages of STACK, for a machine of this kind without network.
+
+    Its env is built here first, so that what is carried away is known to work. The other machine
+    needs asrbench, the stack's folder with its lock, and the same minor version of Python.
+    """
+    from orchestrator.environments.choice import choose
+    from orchestrator.environments.export import export as fill
+    from orchestrator.stacks import find_stack
+
+    found = find_stack(_every_stack(stacks), stack)
+    files = fill(found, choose(found, accelerator or "auto").first, folder, _say)
+    size_bytes = sum(file.stat().st_size for file in files)
+    click.echo(f"{folder.absolute()}: {len(files)} packages, {size_bytes / 1e6:.0f} MB")
+
+
+@command.command(epilog="\b\nExample:\n  asrbench env why pocketsphinx")
+@click.argument("model")
+@package_options
+@stacks_option
+def why(model: str, stacks: tuple[Path, ...]) -> None:
+    """Tell why the stack of MODEL has an env of its own: the resolver's conflict with each other.
+
+    Nothing is installed.
+    """
+    from orchestrator.environments.why import why_apart
+    from orchestrator.stacks import find_model, load_stacks
+    from orchestrator.views.text import printable
+
+    known = load_stacks(stacks).values()
+    own, _ = find_model(known, model)
+    click.echo(f"{model} is a model of the stack {own.name}")
+    others = [stack for stack in known if stack.name != own.name]
+    for reason in why_apart(own, others):
+        different = f" (locked apart: {', '.join(reason.different)})" if reason.different else ""
+        said = reason.conflict or "no conflict: apart so that a rebuild of one leaves the other"
+        click.echo(printable(f"{reason.other}: {said}{different}"))
+    if not others:
+        click.echo("there is no other stack")
 
 
 @command.command(epilog="\b\nExample:\n  asrbench env remove pocketsphinx")

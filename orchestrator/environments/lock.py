@@ -33,6 +33,7 @@ from orchestrator.stacks import Stack
 
 _STAMP = re.compile(r"^# stack-sha256: ([0-9a-f]{64})$", re.MULTILINE)
 _TORCH = re.compile(r"^# from accelerators\.toml: ([a-z0-9 -]+)$", re.MULTILINE)
+_VERSION = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*) *(?:==|@)", re.MULTILINE)
 MINORS = range(9, 20)
 MACOS = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # torch has no wheels for older ones
@@ -67,6 +68,14 @@ class Lock:
         """Identity of the packages."""
         torch = self.torch_build.requirements(self.torch) if self.torch_build else []
         return hashlib.sha256("\n".join([self.text, *torch]).encode()).hexdigest()
+
+
+def pins(text: str) -> dict[str, set[str]]:
+    """The versions that a lock's text has of each package: some have one for each Python."""
+    found: dict[str, set[str]] = {}
+    for name, version in _VERSION.findall(text):
+        found.setdefault(canonicalize_name(name), set()).add(version)
+    return found
 
 
 def lock_file(stack: Stack, accelerator: str) -> Path:

@@ -1,0 +1,138 @@
+"""A folder of packages from which a stack's env is built on a machine without network.
+
+What is fetched is what a built and proved env holds, by its locks. uv cannot download without
+installing; pip can, for the interpreter that it is told, and checks the same hashes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+from orchestrator import paths
+from orchestrator.accelerators import Way
+from orchestrator.environments.build import ensure_env, ensure_lock
+from orchestrator.environments.causes import likely_cause
+from orchestrator.environments.env import Env
+from orchestrator.environments.lock import Lock
+from orchestrator.environments.locks import Say
+from orchestrator.environments.sources import uv_environment, without_secrets
+from orchestrator.environments.torch_lock import LOCK_FILE, torch_sources
+from orchestrator.errors import EnvError
+from orchestrator.stacks import Stack
+
+MAX_PYPROJECT_BYTES = 1 << 20
+TAIL_LINES = 15
+# uv's variable → pip's option for each of its values
+_OPTIONS = {
+    "UV_DEFAULT_INDEX": "--index-url",
+    "UV_INDEX_URL": "--index-url",
+    "UV_INDEX": "--extra-index-url",
+    "UV_EXTRA_INDEX_URL": "--extra-index-url",
+    "UV_FIND_LINKS": "--find-links",
+}
+
+
+def export(stack: Stack, way: Way, folder: Path, say: Say) -> list[Path]:
+    """Fill the folder; what is there already stays. Returns the packages. Raises EnvError."""
+    env = ensure_env(stack, way, say)
+    lock = ensure_lock(stack, way, say)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvError(f"cannot make {folder}: {error.strerror}") from error
+    say(f"{stack.name}: fetching its packages into {folder}")
+    before = set(folder.iterdir())
+    locked = ["--no-deps", "--require-hashes", "--requirement"]
+    _pip(env, folder, [*_indexes(), *locked, str(lock.file)])
+    if lock.torch:
+        _fetch_torch(env, lock, folder, locked)
+    for sdist in sorted(set(folder.glob("*.tar.gz")) - before):
+        needs = _build_requirements(sdist)
+        if needs:
+            say(f"{stack.name}: {sdist.name} is built where it is installed: {', '.join(needs)}")
+            _pip(env, folder, [*_indexes(), *needs])
+    return sorted(file for file in folder.iterdir() if file.suffix in (".whl", ".gz"))
+
+
+def _fetch_torch(env: Env, lock: Lock, folder: Path, locked: list[str]) -> None:
+    build = lock.torch_build
+    assert build is not None
+    sources = torch_sources(build, lock.torch)
+    options = [*_find_links(), *(["--no-index"] if "--no-index" in sources else [])]
+    if "--default-index" in sources:
+        options += ["--index-url", str(build.index)]
+    elif not sources:
+        options = _indexes()
+    # what is built finds setuptools in the env, as when the env itself was built
+    words = ["--no-build-isolation", *options, *locked, str(env.folder / LOCK_FILE)]
+    _pip(env, folder, words, dict(build.build_environment))
+
+
+def _indexes() -> list[str]:
+    environment = uv_environment()
+    options = [
+        word
+        for name, option in _OPTIONS.items()
+        for value in environment.get(name, "").replace(",", " ").split()
+        for word in (option, value.partition("=")[2] or value)  # an index may have a name in front
+    ]
+    return [*options, *(["--no-index"] if environment.get("UV_NO_INDEX") else [])]
+
+
+def _find_links() -> list[str]:
+    found = uv_environment().get("UV_FIND_LINKS", "").split(",")
+    return [word for value in found if value for word in ("--find-links", value)]
+
+
+def _pip(env: Env, folder: Path, words: list[str], variables: dict[str, str] | None = None) -> None:
+    """Run pip download for the env's interpreter."""
+    log = paths.envs_home() / "logs" / f"{env.stack}-export.log"
+    command = [sys.executable, "-m", "pip", "--python", str(env.python), "download", *words]
+    command += ["--dest", str(folder), "--disable-pip-version-check", "--no-input", "--quiet"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    # named as options, or an index that torch must not see
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
+        kept.pop(name, None)
+    kept |= {"PYTHONUTF8": "1", **(variables or {})}
+    done = subprocess.run(
+        command,
+        env=kept,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    said = without_secrets(f"{done.stdout}{done.stderr}")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ {without_secrets(' '.join(command[1:]))}\n{said}")
+    if done.returncode:
+        cause = likely_cause(said)
+        first = [f"likely cause: {cause}"] if cause else []
+        raise EnvError(
+            f"the packages of stack {env.stack!r} cannot be fetched (log: {log}):",
+            "\n".join([*first, *said.strip().splitlines()[-TAIL_LINES:]]),
+        )
+
+
+def _build_requirements(sdist: Path) -> list[str]:
+    """Of a source distribution, as its pyproject.toml names them; setuptools if it has none."""
+    try:
+        with tarfile.open(sdist) as archive:
+            for member in archive:
+                if member.name.count("/") == 1 and member.name.endswith("/pyproject.toml"):
+                    file = archive.extractfile(member)
+                    if file is None or member.size > MAX_PYPROJECT_BYTES:
+                        break
+                    parsed = tomllib.loads(file.read().decode("utf-8"))
+                    needs = parsed.get("build-system", {}).get("requires", ["setuptools"])
+                    return [one for one in needs if isinstance(one, str) and one[:1].isalnum()]
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise EnvError(f"{sdist} cannot be read: {error}") from error
+    return ["setuptools"]

@@ -1,0 +1,164 @@
+"""A folder of packages builds an env where there is no network; and why stacks are apart."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, STACKS
+from package_index import Server, sdist, wheel
+
+STACK = """
+[project]
+name = "{name}"
+version = "0"
+requires-python = "{python}"
+dependencies = {dependencies}
+[tool.asrbench]
+worker = "worker.py"
+accelerators = ["cpu"]
+[tool.asrbench.models.{name}]
+"""
+
+
+def _write(folder, dependencies, python=">=3.10,<3.15"):
+    folder.mkdir(parents=True)
+    text = STACK.format(name=folder.name, dependencies=dependencies, python=python)
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    shutil.copy(STACKS / "puppet" / "worker.py", folder)
+    return folder
+
+
+SETUP = """
+from setuptools import setup
+setup(name="built-here", version="1.0", py_modules=["built_here"])
+"""
+
+
+@pytest.fixture
+def cut(environment, tmp_path):
+    """Run a command with a home and a cache of its own, and no network at all."""
+    probe = subprocess.run(["unshare", "-rn", "true"], capture_output=True) if (
+        sys.platform == "linux" and shutil.which("unshare")
+    ) else None  # fmt: skip
+
+    def run(*words):
+        command = [sys.executable, "-m", "orchestrator", *map(str, words)]
+        own = {key: value for key, value in environment.items() if "FIND_LINKS" not in key}
+        own |= {"ASRBENCH_HOME": str(tmp_path / "other home")}
+        own |= {"UV_CACHE_DIR": str(tmp_path / "other cache")}
+        if probe is not None and probe.returncode == 0:
+            command = ["unshare", "-rn", *command]
+        else:  # not cut, but whatever is asked for is at a closed port
+            own |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+        return subprocess.run(
+            command, cwd=ROOT, env=own, capture_output=True, encoding="utf-8", timeout=100
+        )
+
+    return run
+
+
+def test_an_exported_folder_builds_the_env_with_the_network_cut(asrbench, cut, tmp_path):
+    """One of its packages is a source distribution, whose own needs are fetched as well."""
+    server = Server()
+    index = server.index("main")
+    modules = {"built_needs.py": "YES = True\n"}
+    index.add(wheel("built-needs", "1.0", modules=modules), sdist("built-here", "1.0", SETUP))
+    folder = _write(tmp_path / "stacks" / "carried", ["msgpack", "numpy", "built-here"])
+    out = tmp_path / "wheel höuse"
+    done = asrbench(
+        "env", "export", "carried", out, "--stacks", folder, env={"UV_INDEX": index.url}
+    )
+    server.close()
+    assert done.code == 0, done.err
+    names = {file.name.partition("-")[0] for file in out.iterdir()}
+    assert names == {"msgpack", "numpy", "built_here", "setuptools"}
+    lock = (folder / "requirements.lock").read_text(encoding="utf-8")
+    assert "127.0.0.1" not in lock
+    words = ["env", "build", "carried", "--stacks", folder, "--offline"]
+    built = cut(*words, "--find-links", out)
+    assert built.returncode == 0, built.stderr
+    assert "carried: env is ready" in built.stdout
+    # without the folder there is nothing, and that is said
+    shutil.rmtree(tmp_path / "other home")
+    shutil.rmtree(tmp_path / "other cache")
+    alone = cut(*words)
+    assert alone.returncode == 3
+    assert "likely cause: it is not in the cache or in the folder of --find-links" in alone.stderr
+    assert "Traceback" not in alone.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_named(in_process, puppet_env, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    done = in_process("env", "export", "puppet", tmp_path / "file" / "x", "--stacks", STACKS)
+    assert done.code == 3
+    assert f"cannot make {tmp_path / 'file' / 'x'}" in done.err
+    unknown = in_process("env", "export", "pupet", tmp_path / "x", "--stacks", STACKS)
+    assert (unknown.code, "did you mean 'puppet'" in unknown.err) == (2, True)
+
+
+def test_why_two_stacks_have_an_env_each(in_process, tmp_path):
+    root = tmp_path / "stacks"
+    _write(root / "old", ["msgpack", "packaging==23.0"])
+    _write(root / "new", ["msgpack", "packaging>=24"])
+    _write(root / "ancient", ["msgpack"], python=">=3.9,<3.10")
+    for name in ("old", "new"):
+        assert in_process("env", "lock", name, "--stacks", root).code == 0
+    done = in_process("env", "why", "old", "--stacks", root)
+    assert done.code == 0, done.err
+    said = dict(line.split(": ", 1) for line in done.out.splitlines() if ": " in line)
+    assert "the stack old depends on packaging==23.0" in said["new"]
+    assert "the stack new depends on packaging>=24" in said["new"]
+    assert "incompatible" in said["new"]
+    assert "(locked apart: packaging 23.0 and " in said["new"]
+    assert "no Python fits both: old needs >=3.10,<3.15, ancient >=3.9,<3.10" in said["ancient"]
+    assert said["pocketsphinx"].startswith("no conflict")
+
+
+def test_no_answer_is_given_where_the_index_gives_none(asrbench, tmp_path):
+    root = tmp_path / "stacks"
+    _write(root / "one", ["msgpack"])
+    nowhere = {"UV_DEFAULT_INDEX": "http://user:geheim@127.0.0.1:9/simple"}
+    nowhere |= {"UV_HTTP_RETRIES": "0", "UV_CACHE_DIR": str(tmp_path / "cache")}
+    done = asrbench("env", "why", "one", "--stacks", root, env=nowhere)
+    assert done.code == 3
+    assert "likely cause: the package index cannot be reached" in done.err
+    assert "no conflict" not in done.out
+    home = asrbench("env", "lock", "one", "--stacks", root, env=nowhere)
+    assert home.code == 3
+    logs = [file.read_text("utf-8") for file in _logs(asrbench) if file.name.startswith("one-")]
+    assert logs
+    assert "geheim" not in done.err + home.err + "".join(logs)
+
+
+def _logs(asrbench):
+    from pathlib import Path
+
+    code = "from orchestrator import paths; print(paths.envs_home() / 'logs')"
+    done = asrbench(program=("-c", code))
+    return list(Path(done.out.strip()).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"PIP_INDEX_URL": "https://a"}, {"UV_DEFAULT_INDEX": "https://a"}),
+        (
+            {"PIP_INDEX_URL": "https://a", "UV_INDEX_URL": "https://b"},
+            {"UV_INDEX_URL": "https://b"},
+        ),
+        ({"PIP_FIND_LINKS": "/a  /b"}, {"UV_FIND_LINKS": "/a,/b"}),
+        (
+            {"UV_INDEX": "https://me:geheim@a/x?token=geheim y"},
+            {"UV_INDEX": "https://***@a/x?*** y"},
+        ),
+        ({"https_proxy": "http://me:geheim@p:1"}, {"HTTPS_PROXY": "http://***@p:1"}),
+    ],
+)
+def test_where_packages_come_from_is_recorded_without_secrets(given, told):
+    from orchestrator.environments.sources import package_sources
+
+    assert package_sources({"PATH": os.environ["PATH"], **given}) == told
