@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
+from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,6 +28,23 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_l
 
 # owner/repository, or owner/repository:folder/file; no part of it leaves its folder
 _CHECKPOINT = r"^\w[\w.-]*/\w[\w.-]*(:\w[\w.-]*(/\w[\w.-]*)*)?$"
+
+
+_GIT_COMMIT = re.compile(r"@[0-9a-f]{40}(#\S*)?$")
+
+
+def _checked_requirement(text: str) -> str:
+    """One package as PEP 508 spells it; from git only by the full hash of a commit."""
+    try:
+        url = Requirement(text).url
+    except InvalidRequirement as error:
+        raise ValueError(f"{text!r} is not a requirement: {error}") from error
+    if url and url.startswith("git+") and not _GIT_COMMIT.search(url):
+        raise ValueError(f"{text!r} has to name the full hash of a commit: name @ git+URL@HASH")
+    return text
+
+
+_Requirement = Annotated[str, AfterValidator(_checked_requirement)]
 
 
 class _Strict(BaseModel):
@@ -66,8 +85,8 @@ class _Project(BaseModel):
     model_config = ConfigDict(frozen=True)  # other standard keys are uv's business
     name: Name
     requires_python: str = Field(alias="requires-python")
-    dependencies: list[str] = []
-    optional_dependencies: dict[str, list[str]] = Field({}, alias="optional-dependencies")
+    dependencies: list[_Requirement] = []
+    optional_dependencies: dict[str, list[_Requirement]] = Field({}, alias="optional-dependencies")
 
 
 class _Tool(BaseModel):

@@ -162,3 +162,45 @@ def test_where_packages_come_from_is_recorded_without_secrets(given, told):
     from orchestrator.environments.sources import package_sources
 
     assert package_sources({"PATH": os.environ["PATH"], **given}) == told
+
+
+def test_what_comes_from_git_is_pinned_by_a_commit(asrbench, tmp_path):
+    if not shutil.which("git"):
+        pytest.skip("no git here")
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "setup.py").write_text(SETUP.replace("built", "newer"), encoding="utf-8")
+    (repository / "newer_here.py").write_text("", encoding="utf-8")
+    git = ["git", "-C", str(repository), "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    commit = head.stdout.strip()
+    url = f"newer-here @ git+{repository.as_uri()}@"
+    folder = _write(tmp_path / "stacks" / "from-git", ["msgpack", "numpy", url + commit])
+    built = asrbench("env", "build", "from-git", "--stacks", folder)
+    assert built.code == 0, built.err
+    assert f"newer-here @ git+{repository.as_uri()}@{commit}" in (
+        folder / "requirements.lock"
+    ).read_text(encoding="utf-8")
+    refused = asrbench("env", "export", "from-git", tmp_path / "out", "--stacks", folder)
+    assert refused.code == 3
+    assert "takes newer-here from git" in refused.err
+    file = folder / "pyproject.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace(commit, "main"), encoding="utf-8")
+    moving = asrbench("env", "build", "from-git", "--stacks", folder)
+    assert moving.code == 2
+    assert "has to name the full hash of a commit" in moving.err
+
+
+@pytest.mark.parametrize(
+    "requirement", ["numpy\\n--index-url https://x", "--find-links=/x", "-r other.txt", "a b c"]
+)
+def test_a_dependency_is_one_requirement_and_no_option_of_uv(in_process, tmp_path, requirement):
+    folder = _write(tmp_path / "stacks" / "sly", ["msgpack"])
+    file = folder / "pyproject.toml"
+    text = file.read_text(encoding="utf-8").replace("['msgpack']", f'["{requirement}"]')
+    file.write_text(text, encoding="utf-8")
+    done = in_process("env", "lock", "sly", "--stacks", folder)
+    assert done.code == 2
+    assert "is not a requirement" in done.err

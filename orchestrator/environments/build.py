@@ -9,9 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +20,7 @@ from orchestrator.accelerators import Way
 from orchestrator.environments.choice import no_torch
 from orchestrator.environments.distributions import distributions
 from orchestrator.environments.env import Env, Proof
+from orchestrator.environments.install import install
 from orchestrator.environments.lock import Lock, allowed_minors, make_lock, read_lock
 from orchestrator.environments.locks import Say, hold_env, refuse_if_used
 from orchestrator.environments.sources import package_sources
@@ -33,7 +32,6 @@ from orchestrator.environments.store import (
     read_env,
     rename,
 )
-from orchestrator.environments.torch_lock import lock_torch
 from orchestrator.environments.uv import run_uv, uv_version
 from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
@@ -134,7 +132,7 @@ def _build(stack: Stack, way: Way, lock: Lock, say: Say, anew: bool = False) -> 
         _delete_abandoned(home, name)
         fresh = home / f".new-{name}-{os.getpid()}"
         try:
-            build_s = _install(stack, way, lock, python, fresh, log, say)
+            build_s = _make(stack, way, lock, python, fresh, log, say)
             _put_in_place(fresh, home / name)
         finally:
             # ours, and what the uv of a killed builder may have written meanwhile
@@ -150,7 +148,7 @@ def _delete_abandoned(home: Path, name: str) -> None:
         delete(abandoned)
 
 
-def _install(
+def _make(
     stack: Stack, way: Way, lock: Lock, python: str, folder: Path, log: Path, say: Say
 ) -> float:
     start = time.perf_counter()
@@ -159,19 +157,7 @@ def _install(
     run_uv(
         ["venv", "--relocatable", "--no-project", "--python", python, str(folder)], home, log, what
     )
-    # Compiled here and never written at run time: load times do not depend on who was first, and
-    # an env's files stay as they were proved.
-    install = [
-        "pip",
-        "sync",
-        "--require-hashes",
-        "--compile-bytecode",
-        "--allow-empty-requirements",
-    ]
-    arguments = [*install, "--python", str(venv_python(folder)), str(lock.file)]
-    run_uv(arguments, home, log, what, say=say)
-    if lock.torch:
-        _install_torch(stack, lock, folder, log, say)
+    install(stack, lock, folder, log, say)
     prove_env(stack, way.accelerator, folder, log, lock.variables)
     build_s = time.perf_counter() - start
     packages = run_uv(["pip", "freeze", "--python", str(venv_python(folder))], home, log, what)
@@ -190,23 +176,6 @@ def _install(
     }
     (folder / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
     return build_s
-
-
-def _install_torch(stack: Stack, lock: Lock, folder: Path, log: Path, say: Say) -> None:
-    """Its torch, from its own index; what was locked for it stays in the env's folder."""
-    build = lock.torch_build
-    assert build is not None
-    # what is built from its sources finds setuptools in the env, and needs no other index for it
-    where = ["--python", str(venv_python(folder)), "--no-build-isolation"]
-    with tempfile.TemporaryDirectory(prefix="asrbench-torch-") as scratch:
-        file, sources = lock_torch(stack, lock, Path(scratch), log, where)
-        install = ["pip", "install", "--require-hashes", "--no-deps", "--compile-bytecode"]
-        what = f"torch of stack {stack.name!r} cannot be installed"
-        arguments = [*install, *sources, *where, "-r", str(file)]
-        alone = build.index is not None
-        variables = build.build_environment
-        run_uv(arguments, Path(scratch), log, what, variables, alone=alone, say=say)
-        shutil.copyfile(file, folder / file.name)
 
 
 def _put_in_place(fresh: Path, place: Path) -> None:

@@ -89,7 +89,9 @@ def _lacks(
         base = ["pip", "install", "--dry-run", "--no-deps", "--only-binary", ":all:"]
         base += ["--python-platform", uv_name, "--python-version", python, "--target", empty]
         try:
-            arguments = [*base, "--require-hashes", "-r", str(lock.file)]
+            hashed = Path(empty) / "hashed.txt"
+            hashed.write_text(lock.hashed, encoding="utf-8")
+            arguments = [*base, "--require-hashes", "-r", str(hashed)]
             run_uv(arguments, Path(empty), log, "cannot be installed", MACOS)
             if lock.torch and build:
                 arguments = [*base, *torch_sources(build, lock.torch)]

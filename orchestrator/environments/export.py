@@ -39,8 +39,13 @@ _OPTIONS = {
 
 def export(stack: Stack, way: Way, folder: Path, say: Say) -> list[Path]:
     """Fill the folder; what is there already stays. Returns the packages. Raises EnvError."""
-    env = ensure_env(stack, way, say)
     lock = ensure_lock(stack, way, say)
+    if lock.from_git:
+        names = ", ".join(line.partition(" ")[0] for line in lock.from_git)
+        raise EnvError(
+            f"stack {stack.name!r} takes {names} from git: no folder can stand in for that"
+        )
+    env = ensure_env(stack, way, say)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -34,6 +34,7 @@ from orchestrator.stacks import Stack
 _STAMP = re.compile(r"^# stack-sha256: ([0-9a-f]{64})$", re.MULTILINE)
 _TORCH = re.compile(r"^# from accelerators\.toml: ([a-z0-9 -]+)$", re.MULTILINE)
 _VERSION = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
+_FROM_GIT = re.compile(r"^[^\s#][^\s@]* @ git\+\S+@[0-9a-f]{40}\b[^\\\n]*\n?", re.MULTILINE)
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*) *(?:==|@)", re.MULTILINE)
 MINORS = range(9, 20)
 MACOS = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # torch has no wheels for older ones
@@ -57,6 +58,16 @@ class Lock:
     def names(self) -> list[str]:
         """The packages that are in it."""
         return [canonicalize_name(name) for name in _PINNED.findall(self.text)]
+
+    @property
+    def from_git(self) -> list[str]:
+        """Lines for packages that are pinned by a commit, which uv knows no other hash of."""
+        return _FROM_GIT.findall(self.text)
+
+    @property
+    def hashed(self) -> str:
+        """All other lines."""
+        return _FROM_GIT.sub("", self.text)
 
     @property
     def variables(self) -> dict[str, str]:
