@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -114,6 +115,13 @@ def read_stack_file(file: Path) -> StackFile:
     name = parsed.project.name
     if name != file.parent.name:
         raise StackError(f"{file}: project.name is {name!r} but its folder {file.parent.name!r}")
+    for text in parsed.project.dependencies:
+        needed = Requirement(text)
+        if canonicalize_name(needed.name) == canonicalize_name(name) and not needed.marker:
+            raise StackError(
+                f"{file}: uv would take its dependency {text!r} for the stack itself and leave it "
+                "out; rename the folder and project.name"
+            )
     for name, entry in parsed.tool.asrbench.models.items():
         pinned = entry.revision if entry.checkpoint else None
         options = {"options": entry.options, "transcribe_options": entry.transcribe_options}

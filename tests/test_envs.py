@@ -239,6 +239,7 @@ def test_an_option_that_the_worker_does_not_take_is_named(env, make_stack):
             {"models.mine-model]": "models.mine-model]\noptions = { day = 2026-01-31 }"},
             "cannot be sent to a worker",
         ),
+        ({'"numpy"]': '"numpy", "Mine>1"]'}, "take its dependency 'Mine>1' for the stack itself"),
         ({"models.mine-model": "models.pocketsphinx"}, "model 'pocketsphinx' is in two stacks"),
     ],
 )

@@ -6,6 +6,7 @@ marker is written last, so a folder with a marker is whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -32,9 +33,20 @@ RENAME_TRIES = 10  # antivirus programs hold fresh files for a moment on Windows
 def find_env(stack: Stack, accelerator: str, lock: Lock) -> Env | None:
     """The built env for this lock, without starting anything."""
     for minor in _preferred_minors(stack):
-        env = read_env(paths.envs_home() / folder_name(stack, accelerator, lock, minor))
+        folder = paths.envs_home() / folder_name(stack, accelerator, lock, minor)
+        env = read_env(folder) or _restored(folder)
         if env:
             return env
+    return None
+
+
+def _restored(folder: Path) -> Env | None:
+    """The old env, if its builder was killed while it put the new one in its place."""
+    for old in folder.parent.glob(f".old-{folder.name}-*"):
+        if read_env(old) and not _lives(old.name.rpartition("-")[2]):
+            with contextlib.suppress(OSError):  # another process was faster
+                old.rename(folder)
+            return read_env(folder)
     return None
 
 
