@@ -26,16 +26,19 @@ class Way:
 CPU = Way("cpu")
 
 
-def ways(accelerators: Iterable[Accelerator], gpus: Sequence[Gpu]) -> list[Way]:
-    """In the stack's order of preference. Of several GPUs the one with most memory of its own."""
-    return [_way(accelerator, gpus) for accelerator in accelerators]
+def ways(accelerators: Iterable[Accelerator], gpus: Sequence[Gpu]) -> list[list[Way]]:
+    """In the stack's order of preference; of each accelerator the best GPU first.
+
+    That is one that is ready, then the one with most memory of its own.
+    """
+    return [_ways(accelerator, gpus) for accelerator in accelerators]
 
 
-def _way(accelerator: Accelerator, gpus: Sequence[Gpu]) -> Way:
+def _ways(accelerator: Accelerator, gpus: Sequence[Gpu]) -> list[Way]:
     if accelerator == "cpu":
-        return CPU
+        return [CPU]
     able = [gpu for gpu in gpus if accelerator in gpu.uses]
     if not able:
-        return Way(accelerator, obstacle=Obstacle(f"no GPU here offers {accelerator}", ""))
-    gpu = max(able, key=lambda one: (one.uses[accelerator] is None, one.memory_bytes or 0))
-    return Way(accelerator, gpu.target, gpu, gpu.uses[accelerator])
+        return [Way(accelerator, obstacle=Obstacle(f"no GPU here offers {accelerator}", ""))]
+    able.sort(key=lambda one: (one.uses[accelerator] is None, one.memory_bytes or 0), reverse=True)
+    return [Way(accelerator, gpu.target, gpu, gpu.uses[accelerator]) for gpu in able]

@@ -36,6 +36,8 @@ _GIT_COMMIT = re.compile(r"@[0-9a-f]{40}(#\S*)?$")
 
 def _checked_requirement(text: str) -> str:
     """One package as PEP 508 spells it; from git only by the full hash of a commit."""
+    if not text.isprintable():
+        raise ValueError(f"{text!r} is not a requirement: it has a line break or the like in it")
     try:
         url = Requirement(text).url
     except InvalidRequirement as error:

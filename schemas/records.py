@@ -62,18 +62,21 @@ class Plan(_Record):
 
 
 class ModelStarted(_Record):
-    """A model's turn begins. Attempts with another key than the last one here are outdated."""
+    """A model's turn on one accelerator begins.
+
+    Attempts under another key than that of the last one here, and those it keeps, are outdated.
+    """
 
     kind: Literal["model_started"] = "model_started"
     at: str
     model: str
     key: str  # hash of everything but the snippet that could change the answer
-    accelerator: str
+    accelerator: Accelerator
     env: str
     lock_sha256: str
     variables: dict[str, str] = {}  # that tune its workers: the accelerator's, and the user's own
     fell_back: tuple[str, ...] = ()  # which better accelerators are not used, and why
-    keeps: tuple[str, ...] = ()  # keys of those: what they had answered before they died holds
+    keeps: tuple[str, ...] = ()  # keys of the model's other accelerators: their answers hold, too
 
 
 class LoadTimes(_Record):

@@ -93,7 +93,7 @@ def bare_uv(folder: Path, lock: Lock, torch_lock: Path | None) -> None:
     options = ["--compile-bytecode", "--require-hashes", "--python", str(python)]
     run("pip", "sync", *options, str(lock.file))
     if torch_lock and lock.torch_build:
-        sources = torch_sources(lock.torch_build, lock.torch)
+        sources = torch_sources(lock.torch_build, lock.torch, sys.version_info.minor)
         run("pip", "install", "--no-deps", *options, *sources, "-r", str(torch_lock))
 
 

@@ -102,7 +102,12 @@ def in_process(environment, monkeypatch, capsys):
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "argv", ["asrbench", *map(str, arguments)])
         capsys.readouterr()
-        code = cli._exit_code()
+        before = dict(os.environ)  # --offline and --find-links speak to uv by variables
+        try:
+            code = cli._exit_code()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
         return Finished(code, *capsys.readouterr())
 
     return run

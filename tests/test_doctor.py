@@ -34,7 +34,7 @@ def stack(tmp_path):
 
 
 def test_each_way_that_a_stack_has_is_told(stack):
-    found = ways(read_stack(stack).accelerators, LAPTOP)
+    found = [one for (one,) in ways(read_stack(stack).accelerators, LAPTOP)]
     assert [way.accelerator for way in found] == list(CHAIN)
     usable = [way.accelerator for way in found if way.obstacle is None]
     assert usable == ["rocm", "directml", "cpu"]
@@ -47,7 +47,7 @@ def test_a_gpu_that_is_ready_is_preferred_then_one_with_more_memory():
     there = RTX_4070_IS_THERE.replace("2786", "1F82")
     small |= {"MatchingDeviceId": r"PCI\VEN_10DE&DEV_1F82", "DriverDesc": "GTX 1650"}
     both = gpus_of([small, RTX_4070], [there, RTX_4070_IS_THERE], ALL_LIBRARIES)
-    (way,) = ways(["cuda"], both)
+    ((way, _),) = ways(["cuda"], both)
     assert (len(both), way.gpu.name) == (2, "NVIDIA GeForce RTX 4070")
 
 

@@ -150,12 +150,13 @@ def _logs(asrbench):
             {"PIP_INDEX_URL": "https://a", "UV_INDEX_URL": "https://b"},
             {"UV_INDEX_URL": "https://b"},
         ),
-        ({"PIP_FIND_LINKS": "/a  /b"}, {"UV_FIND_LINKS": "/a,/b"}),
+        ({"PIP_FIND_LINKS": "/a  /b"}, {"UV_FIND_LINKS": "/a /b"}),
         (
-            {"UV_INDEX": "https://me:geheim@a/x?token=geheim y"},
-            {"UV_INDEX": "https://***@a/x?*** y"},
+            {"UV_INDEX": "https://me:geheim@a/x?token=geheim mine=https://b:8/geheim/"},
+            {"UV_INDEX": "https://a mine=https://b:8"},
         ),
-        ({"https_proxy": "http://me:geheim@p:1"}, {"HTTPS_PROXY": "http://***@p:1"}),
+        ({"ALL_PROXY": "me:geheim@p:1"}, {"ALL_PROXY": "***@p:1"}),
+        ({"https_proxy": "http://me:geheim@p:1"}, {"HTTPS_PROXY": "http://p:1"}),
     ],
 )
 def test_where_packages_come_from_is_recorded_without_secrets(given, told):

@@ -9,6 +9,8 @@ import pytest
 from conftest import STACKS
 from gpu_trees import STRIX_HALO, STRIX_HALO_IS_THERE
 
+from orchestrator.environments.build import ensure_env
+from orchestrator.errors import EnvError
 from orchestrator.platforms.gpus.display_class import gpus_of
 from orchestrator.run.device_loss import lost_device
 
@@ -18,6 +20,8 @@ name = "falls"
 version = "0"
 requires-python = ">=3.10,<3.15"
 dependencies = ["msgpack", "numpy"]
+[project.optional-dependencies]
+rocm = []
 [tool.asrbench]
 worker = "worker.py"
 accelerators = ["cuda", "rocm", "vulkan", "cpu"]
@@ -45,6 +49,8 @@ def transcribe(model, audio):
         raise RuntimeError("HIP error: unspecified launch failure")
     if model["how"].startswith("lost") and (FATE.parent / "dead").exists():
         raise RuntimeError("HIP error: unspecified launch failure")
+    if model["how"] == "segfault" and len(audio) > 3000:
+        os.abort()
     if model["how"].startswith("wrong"):
         raise ValueError("an operator has a bug")
     return f"hello world {model['device']}"
@@ -57,7 +63,8 @@ def folder(tmp_path_factory):
     folder.mkdir()
     (folder / "pyproject.toml").write_text(STACK, encoding="utf-8")
     (folder / "worker.py").write_text(WORKER, encoding="utf-8")
-    shutil.copy(STACKS / "puppet" / "requirements.lock", folder)  # of the same packages
+    for name in ("requirements.lock", "requirements-rocm.lock"):  # of the same packages
+        shutil.copy(STACKS / "puppet" / "requirements.lock", folder / name)
     return folder
 
 
@@ -67,9 +74,14 @@ def run(in_process, folder, clips, tmp_path, monkeypatch):
     laptop = gpus_of([STRIX_HALO], [STRIX_HALO_IS_THERE], ["amdhip64_7.dll", "vulkan-1.dll"])
     monkeypatch.setattr("orchestrator.environments.choice.find_gpus", lambda: laptop)
     heard = clips("say", "say", "say", "say", seconds=0.1)
+    long = clips("say", folder="long", seconds=0.3)
+    shutil.copy(long / "00-say.wav", heard / "03-say.wav")
 
-    def go(fate, *words):
+    def go(fate, *words, only=None):
         (folder / "fate").write_text(fate, encoding="utf-8")
+        for clip in heard.glob("*"):
+            if only and not clip.name.startswith(only):
+                clip.unlink()
         (folder / "dead").unlink(missing_ok=True)
         done = in_process(
             "orchestrate", "--models", "falls", "--stacks", folder, "--snippets", heard,
@@ -124,13 +136,99 @@ def test_what_was_answered_before_the_device_died_holds(run):
     assert "device:cpu+rocm" in done.json()["signature"]
 
 
-def test_a_resumed_run_makes_nothing_again_that_any_device_answered(run):
+def _answers(lines):
+    return sum(
+        line["kind"] == "attempt" and line["outcome"] == "ok" and not line["warm_up"]
+        for line in lines
+    )
+
+
+def test_a_resumed_run_makes_nothing_again_that_any_device_answered(run, monkeypatch):
     run("rocm=lost:3 vulkan=no-load", "--max-crashes", "2", "--retries", "0")
-    done, rows, lines = run("rocm= vulkan=", "--resume", "latest")
-    assert done.code == 0, done.err
+    for fate in ("rocm= vulkan=", "rocm=no-load"):
+        done, rows, lines = run(fate, "--resume", "latest")
+        assert done.code == 0, done.err
+        assert [row["device"] for row in rows] == ["rocm", "rocm", "cpu", "cpu"]
+        assert [len(row["fell_back"]) for row in rows] == [1, 1, 3, 3]
+        assert _answers(lines) == 4
+        (summary,) = done.json()["summary"]
+        assert (summary["crashes"], summary["device"]) == (2, "rocm+cpu")
+
+    def no_rocm(stack, way, say):
+        if way.accelerator == "rocm":
+            raise EnvError("its index is gone")
+        return ensure_env(stack, way, say)
+
+    monkeypatch.setattr("orchestrator.run.preparation.ensure_env", no_rocm)
+    done, rows, lines = run("", "--resume", "latest")
     assert [row["device"] for row in rows] == ["rocm", "rocm", "cpu", "cpu"]
-    tried = [line for line in lines if line["kind"] == "attempt" and line["outcome"] == "ok"]
-    assert len([one for one in tried if not one["warm_up"]]) == 4
+    assert _answers(lines) == 4
+
+
+def test_a_complete_run_stays_so_when_a_better_device_is_back(run):
+    run("rocm=no-load")
+    done, rows, lines = run("", "--resume", "latest")
+    assert done.code == 0, done.err
+    assert {row["device"] for row in rows} == {"vulkan"}
+    assert _answers(lines) == 4
+    assert all(len(row["fell_back"]) == 2 for row in rows)  # as it was when they ran
+
+
+def test_a_snippet_that_no_device_survives_keeps_its_row_over_a_resume(run):
+    fate = "rocm=lost:3 vulkan=no-load cpu=segfault"
+    done, rows, _ = run(fate, "--max-crashes", "2", "--retries", "0")
+    assert [row["outcome"] for row in rows] == ["ok", "ok", "ok", "crashed"]
+    assert done.json()["summary"][0]["crashes"] == 3
+    again, rows, lines = run("cpu=segfault", "--resume", "latest")
+    assert [row["outcome"] for row in rows] == ["ok", "ok", "ok", "crashed"]
+    assert again.json()["summary"] == done.json()["summary"]
+    assert _answers(lines) == 3
+
+
+def test_what_an_older_lock_answered_does_not_come_back(run, folder):
+    run("rocm=lost:3 vulkan=no-load", "--max-crashes", "2", "--retries", "0")
+    lock = folder / "requirements-rocm.lock"
+    before = lock.read_text(encoding="utf-8")
+    lock.write_text(before + "# newer\n", encoding="utf-8")
+    try:
+        done, rows, _ = run("rocm=no-load vulkan=no-load", "--resume", "latest")
+    finally:
+        lock.write_text(before, encoding="utf-8")
+    assert done.code == 0, done.err
+    assert [row["device"] for row in rows] == ["cpu"] * 4
+
+
+def test_a_row_and_a_speed_are_of_one_device(run):
+    """It dies in the second repeat: what it had answered in the first is made again elsewhere."""
+    words = ["--repeat", "2", "--max-crashes", "2", "--retries", "0"]
+    done, rows, lines = run("rocm=lost:7", *words)
+    assert done.code == 0, done.err
+    assert [row["device"] for row in rows] == ["rocm", "rocm", "vulkan", "vulkan"]
+    last = {}
+    for line in lines:
+        if line["kind"] == "attempt" and line["outcome"] == "ok" and not line["warm_up"]:
+            last[line["snippet"], line["repeat"]] = line["device"]
+    assert all(last[name, 1] == last[name, 2] for name, _ in last)
+
+
+def test_a_run_of_one_clip_falls_back_as_well(run):
+    done, (row,), _ = run("rocm=lost:0", "--no-warm-up", only="03")
+    assert done.code == 0, done.err
+    assert row["device"] == "vulkan"
+    assert "unspecified launch failure" in row["fell_back"][1]
+    assert done.json()["summary"][0]["crashes"] == 2
+
+
+def test_a_replay_is_on_the_device_of_the_row_or_the_one_that_is_asked_for(
+    run, in_process, tmp_path
+):
+    run("rocm=no-load")
+    words = ["replay", "latest", "falls", "00-say", "--results", tmp_path / "r", "--json"]
+    same = in_process(*words)
+    assert (same.code, same.json()["ends"][0]["device"]) == (0, "vulkan")
+    failed = in_process(*words, "--accelerator", "rocm")
+    assert failed.code == 1
+    assert "hipErrorNoBinaryForGpu" in failed.json()["ends"][0]["error"]
 
 
 def test_an_error_of_the_code_is_no_reason_to_leave_a_device(run):
@@ -167,6 +265,8 @@ def test_one_that_is_asked_for_is_the_only_one(run):
         ("HIP error: hipErrorLaunchFailure", True),
         ("[ONNXRuntimeError] : 887A0006 The GPU will not respond to more commands", True),
         ("vk::DeviceLostError: vk::Queue::submit: ErrorDeviceLost", True),
+        ("torch.AcceleratorError: CUDA error: unknown error", True),
+        ("RuntimeError: No HIP GPUs are available", True),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", False),
         ("ValueError: the model expects 16 kHz", False),
     ],

@@ -82,6 +82,16 @@ def indexes(servers, monkeypatch, tmp_path):
     table.write_text(TABLE.format(amd=amd.url, version=VERSION), encoding="utf-8")
     monkeypatch.setenv("ASRBENCH_ACCELERATORS", str(table))
     monkeypatch.setenv("UV_INDEX", main.url)
+    # all that could lead torch elsewhere, although its own index is to be the only one
+    config = tmp_path / "uv.toml"
+    config.write_text(f'[[index]]\nurl = "{main.url}"\n', encoding="utf-8")
+    monkeypatch.setenv("UV_CONFIG_FILE", str(config))
+    links = tmp_path / "links"
+    links.mkdir()
+    for name, content in amd_like("stolen"):
+        if not name.startswith("torch-"):  # with it, the folder would be the place
+            (links / name).write_bytes(content)
+    monkeypatch.setenv("UV_FIND_LINKS", str(links))
     laptop = gpus_of([STRIX_HALO], [STRIX_HALO_IS_THERE], ["amdhip64_7.dll"])
     monkeypatch.setattr("orchestrator.environments.choice.find_gpus", lambda: laptop)
     return amd, main
@@ -112,15 +122,18 @@ def test_torch_and_all_that_it_brings_come_from_its_own_index(in_process, indexe
     # what was built from its sources was built for the GPU, and in no other place
     assert packages["rocm"] == packages["rocm-sdk-device-gfx1151"] == SDK
     assert (marker["accelerator"], marker["target"]) == ("rocm", "gfx1151")
-    (origin,) = {file.read_text("utf-8") for file in env.rglob("torch/__init__.py")}
-    assert "'amd'" in origin
+    origins = {
+        f.read_text("utf-8") for one in ("torch", "rocm_sdk") for f in env.rglob(f"{one}/*.py")
+    }
+    assert len(origins) == 2
+    assert not [text for text in origins if "'amd'" not in text]
     taken = [path for path in main.asked if path.endswith((".whl", ".tar.gz"))]
     assert [path for path in taken if path.startswith(OF_AMD_ALONE)] == []
     assert "+rocm" not in "".join(taken)
     # one lock for all machines, without torch and without hosts; and this env's own with hashes
     lock = (stack / "requirements.lock").read_text(encoding="utf-8")
-    assert "# from accelerators.toml: torch\n" in lock
-    assert "torch==" not in lock
+    assert "# from accelerators.toml: torch==2.14.0\n" in lock
+    assert "\ntorch==" not in lock
     assert "filelock==" in lock
     assert "http" not in lock
     own = (env / "torch.lock").read_text(encoding="utf-8")
@@ -160,6 +173,7 @@ def test_what_its_index_lacks_is_taken_from_no_other(
     amd, main = indexes
     built = in_process("env", "build", stack.name, "--stacks", stack)
     shutil.rmtree(built.out.splitlines()[-1])
+    assert in_process("env", "lock", stack.name, "--stacks", stack).code == 0
     # the other index has one, of the very same version
     monkeypatch.delitem(amd.files, "rocm-sdk-core")
     words = ["orchestrate", "--models", stack.name, "--stacks", stack, "--snippets", clips("say")]
@@ -179,6 +193,78 @@ def test_what_its_index_lacks_is_taken_from_no_other(
     assert (row["outcome"], row["phase"]) == ("failed", "env")
     assert "likely cause: " in row["error"]
     assert "rocm-sdk-core was not found" in row["error"]
+
+
+def test_what_was_seen_first_is_what_is_installed_until_it_is_locked_anew(
+    in_process, indexes, stack, monkeypatch, tmp_path
+):
+    amd, _ = indexes
+    first = in_process("env", "build", stack.name, "--stacks", stack)
+    assert first.code == 0, first.err
+    other = dict(amd_like("amd, but other bytes"))
+    name = next(name for name in other if name.startswith("torch-"))
+    monkeypatch.setitem(amd.files["torch"], name, other[name])
+    fresh = {"UV_CACHE_DIR": str(tmp_path / "cache")}  # the first one would be taken from ours
+    done = in_process("env", "rebuild", stack.name, "--stacks", stack, env=fresh)
+    assert done.code == 3
+    assert "likely cause: a file is not the one that was locked" in done.err
+    assert in_process("env", "check", stack.name, "--stacks", stack).code == 0
+    assert in_process("env", "lock", stack.name, "--stacks", stack).code == 0
+    again = in_process("env", "rebuild", stack.name, "--stacks", stack, env=fresh)
+    assert again.code == 0, again.err
+
+
+UV_SAYS = """\
+helper==1.0 \\
+    --hash=sha256:00
+    # via
+    #   mine (pyproject.toml)
+    #   torch
+nvidia-cublas==13.1 ; sys_platform == 'linux' \\
+    --hash=sha256:01
+    # via
+    #   nvidia-cudnn
+    #   torch
+nvidia-cudnn==9.2 ; sys_platform == 'linux' \\
+    --hash=sha256:02
+    # via torch
+nvidia-ml-py==12.5 \\
+    --hash=sha256:03
+    # via mine (pyproject.toml)
+torch==2.13.0 \\
+    --hash=sha256:04
+    # via mine (pyproject.toml)
+triton==3.7.1 ; sys_platform == 'linux' \\
+    --hash=sha256:05
+    # via
+    #   openai-whisper
+    #   torch
+"""
+
+
+def test_a_lock_leaves_out_only_what_torch_alone_brought(monkeypatch):
+    from orchestrator.environments.lock import _without_torch
+
+    monkeypatch.delenv("ASRBENCH_ACCELERATORS", raising=False)
+    kept, torch = _without_torch(UV_SAYS)
+    assert torch == ["torch"]
+    names = [line.partition("==")[0] for line in kept.splitlines() if not line.startswith(" ")]
+    assert names == ["helper", "nvidia-ml-py", "triton"]
+    assert "#" not in kept
+    assert kept.count("--hash") == 3
+
+
+def test_a_lock_that_was_made_for_another_torch_is_refused(
+    in_process, indexes, stack, monkeypatch, tmp_path
+):
+    assert in_process("env", "lock", stack.name, "--stacks", stack).code == 0
+    newer = tmp_path / "newer.toml"
+    text = TABLE.format(amd=indexes[0].url, version="2.15.0+rocm10.1.0")
+    newer.write_text(text.replace("2.14.0", "2.15.0"), encoding="utf-8")
+    monkeypatch.setenv("ASRBENCH_ACCELERATORS", str(newer))
+    done = in_process("env", "build", stack.name, "--stacks", stack)
+    assert done.code == 2
+    assert f"was made for another torch than {newer} has" in done.err
 
 
 def test_a_gpu_that_the_table_has_no_torch_for_is_said(

@@ -106,7 +106,8 @@ def _tell_platforms(stack: Stack) -> bool:
             why = printable_lines(one.lacks)
             what = f"{one.platform}, {one.accelerator}, Python {one.python}"
             click.echo(f"{stack.name}: not {what}:\n{why}", err=True)
-    return {one.platform for one in found if one.lacks is None} == set(PLATFORMS)
+    fitting = {one.platform for one in found if one.lacks is None}
+    return bool(found) and fitting == {one.platform for one in found}
 
 
 @click.command(epilog="\b\nExample:\n  asrbench env lock pocketsphinx")
@@ -118,10 +119,13 @@ def lock(stack: str, stacks: tuple[Path, ...]) -> None:
 
     Accelerators that add or change packages have a lock of their own, which is written too.
     """
+    from orchestrator.environments.install import forget_torch
     from orchestrator.environments.lock import lock_all
     from orchestrator.stacks import find_stack
 
-    for made in lock_all(find_stack(every_stack(stacks), stack)):
+    found = find_stack(every_stack(stacks), stack)
+    forget_torch(found)
+    for made in lock_all(found):
         click.echo(f"{made.file}")
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli import output
-from orchestrator.cli.shared import json_option, results_option
+from orchestrator.cli.shared import accelerator_option, json_option, results_option
 from orchestrator.errors import EXIT_OK, EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from orchestrator.environments.choice import Asked
 
 EPILOG = """
 \b
@@ -23,11 +27,18 @@ Examples:
 @click.argument("run")
 @click.argument("model")
 @click.argument("snippet", required=False)
+@accelerator_option
 @results_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, run: str, model: str, snippet: str | None, results: Path, as_json: bool
+    ctx: click.Context,
+    run: str,
+    model: str,
+    snippet: str | None,
+    accelerator: Asked | None,
+    results: Path,
+    as_json: bool,
 ) -> None:
     """Try MODEL on SNIPPET of an earlier run once more, alone, in a fresh worker.
 
@@ -42,7 +53,7 @@ def command(
     from orchestrator.views.text import printable_lines
 
     view = QuietView() if as_json else PlainView()
-    replayed = replay(find_run(run, results), model, snippet, view)
+    replayed = replay(find_run(run, results), model, snippet, view, accelerator)
     output.kept_in(replayed.folder)
     if as_json:
         ends = [end.model_dump(mode="json") for end in replayed.ends]

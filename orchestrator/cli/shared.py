@@ -47,6 +47,9 @@ def _offline(ctx: click.Context, option: click.Parameter, given: bool) -> None:
 
 
 def _find_links(ctx: click.Context, option: click.Parameter, given: tuple[Path, ...]) -> None:
+    for folder in given:
+        if "," in str(folder.absolute()):
+            raise click.BadParameter(f"{folder}: uv takes no folder with a comma in its name")
     if given:
         before = [os.environ[name] for name in ("UV_FIND_LINKS",) if os.environ.get(name)]
         _set("UV_FIND_LINKS", ",".join([*(str(folder.absolute()) for folder in given), *before]))

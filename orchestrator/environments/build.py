@@ -32,6 +32,7 @@ from orchestrator.environments.store import (
     read_env,
     rename,
 )
+from orchestrator.environments.torch_builds import table_file
 from orchestrator.environments.uv import run_uv, uv_version
 from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
@@ -132,7 +133,7 @@ def _build(stack: Stack, way: Way, lock: Lock, say: Say, anew: bool = False) -> 
         _delete_abandoned(home, name)
         fresh = home / f".new-{name}-{os.getpid()}"
         try:
-            build_s = _make(stack, way, lock, python, fresh, log, say)
+            build_s = _make(stack, way, lock, python, minor, fresh, log, say)
             _put_in_place(fresh, home / name)
         finally:
             # ours, and what the uv of a killed builder may have written meanwhile
@@ -149,7 +150,7 @@ def _delete_abandoned(home: Path, name: str) -> None:
 
 
 def _make(
-    stack: Stack, way: Way, lock: Lock, python: str, folder: Path, log: Path, say: Say
+    stack: Stack, way: Way, lock: Lock, python: str, minor: int, folder: Path, log: Path, say: Say
 ) -> float:
     start = time.perf_counter()
     what = f"the env of stack {stack.name!r} cannot be built"
@@ -157,7 +158,7 @@ def _make(
     run_uv(
         ["venv", "--relocatable", "--no-project", "--python", python, str(folder)], home, log, what
     )
-    install(stack, lock, folder, log, say)
+    install(stack, lock, minor, folder, log, say)
     prove_env(stack, way.accelerator, folder, log, lock.variables)
     build_s = time.perf_counter() - start
     packages = run_uv(["pip", "freeze", "--python", str(venv_python(folder))], home, log, what)
@@ -173,6 +174,8 @@ def _make(
         "build_s": round(build_s, 3),
         "packages": packages.split("\n")[:-1],
         "sources": package_sources(),
+        "torch_index": lock.torch_build.index if lock.torch_build else None,
+        "torch_table": str(table_file()) if lock.torch else None,
     }
     (folder / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
     return build_s

@@ -17,7 +17,7 @@ _CAUSES = tuple(
         (
             r"hash mismatch",
             "a file is not the one that was locked: a broken download, a mirror that changed it, "
-            "or an attack; do not lock anew before you know which",
+            "or an attack; find out which before you lock anew (asrbench env lock)",
         ),
         (
             r"network (was|is) disabled|--offline|no-index",
@@ -25,7 +25,7 @@ _CAUSES = tuple(
             "used; build once with network, or fill a folder with asrbench env export",
         ),
         (
-            r"\b(401|403|407)\b",
+            r"(status|http|authentication)[^\n]{0,60}\b(401|403|407)\b",
             "the package index or the proxy wants a user and a password, or refuses yours",
         ),
         (

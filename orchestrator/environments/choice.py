@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from orchestrator.accelerators import Way, ways
 from orchestrator.environments.lock import read_lock
+from orchestrator.environments.torch_builds import family, torch_build
 from orchestrator.errors import EnvError, StackError
 from orchestrator.platforms.gpus import Gpu, Obstacle, find_gpus
 from orchestrator.stacks import Stack
@@ -46,7 +50,8 @@ def choose(stack: Stack, asked: Asked = "auto", gpus: Sequence[Gpu] | None = Non
             f"{', '.join(stack.accelerators)}"
         )
     wanted = stack.accelerators if asked == "auto" else (asked,)
-    found = [_with_torch(stack, way) for way in ways(wanted, find_gpus() if gpus is None else gpus)]
+    possible = ways(wanted, find_gpus() if gpus is None else gpus)
+    found = [_best([_with_torch(stack, way) for way in one]) for one in possible]
     usable = tuple(way for way in found if way.obstacle is None)
     others = {way.accelerator: way.obstacle for way in found if way.obstacle}
     if not usable:
@@ -64,6 +69,11 @@ def no_torch(way: Way) -> str:
     return f"accelerators.toml has no torch for {way.accelerator}{gpu} on {sys.platform}"
 
 
+def _best(of_one: list[Way]) -> Way:
+    """The first GPU that nothing is in the way of, else the first."""
+    return next((way for way in of_one if way.obstacle is None), of_one[0])
+
+
 def _with_torch(stack: Stack, way: Way) -> Way:
     """The way, with an obstacle if the stack needs a torch that the table does not have."""
     if way.obstacle:
@@ -72,6 +82,15 @@ def _with_torch(stack: Stack, way: Way) -> Way:
         lock = read_lock(stack, way)
     except StackError:  # said when the env is built
         return way
-    if lock is None or not lock.torch or lock.torch_build:
+    needs = lock.torch if lock else family() & {_name(text) for text in _asked(stack, way)}
+    if not needs or torch_build(way.accelerator, way.target):
         return way
     return replace(way, obstacle=Obstacle(no_torch(way), ""))
+
+
+def _asked(stack: Stack, way: Way) -> tuple[str, ...]:
+    return stack.dependencies + stack.groups.get(way.accelerator, ())
+
+
+def _name(requirement: str) -> str:
+    return canonicalize_name(Requirement(requirement).name)

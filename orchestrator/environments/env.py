@@ -29,7 +29,13 @@ class Env:
     build_s: float
     target: str | None  # the GPU that its torch was built for
     stack_folder: Path | None  # None: an earlier version built it, which did not note it
+    torch_table: Path | None = None  # where it was said which torch it gets
     variables: dict[str, str] = field(default_factory=dict)  # that its workers run with
+
+    @property
+    def minor(self) -> int:
+        """Of its Python 3."""
+        return int(self.python_version.split(".")[1])
 
     @property
     def python(self) -> Path:

@@ -24,16 +24,19 @@ class Platform:
     """uv_name: of Linux any from glibc 2.28 (2018) on."""
 
     system: str
+    machine: str
     uv_name: str
     accelerators: tuple[Accelerator, ...]
 
 
 PLATFORMS = {
-    "Linux x86-64": Platform("linux", "x86_64-manylinux_2_28", ("cpu", "cuda", "rocm", "vulkan")),
-    "Windows x86-64": Platform(
-        "win32", "x86_64-pc-windows-msvc", ("cpu", "cuda", "rocm", "directml", "vulkan")
+    "Linux x86-64": Platform(
+        "linux", "x86_64", "x86_64-manylinux_2_28", ("cpu", "cuda", "rocm", "vulkan")
     ),
-    "macOS arm64": Platform("darwin", "aarch64-apple-darwin", ("cpu", "mps")),
+    "Windows x86-64": Platform(
+        "win32", "amd64", "x86_64-pc-windows-msvc", ("cpu", "cuda", "rocm", "directml", "vulkan")
+    ),
+    "macOS arm64": Platform("darwin", "arm64", "aarch64-apple-darwin", ("cpu", "mps")),
 }
 
 
@@ -76,25 +79,34 @@ def check_elsewhere(stack: Stack) -> Iterator[Elsewhere]:
             build = torch_build_anywhere(accelerator, platform.system)
             for minor in allowed_minors(stack):
                 python = f"3.{minor}"
-                lacks = _lacks(lock, build, platform.uv_name, python, log)
+                lacks = _lacks(lock, build, platform, python, log)
                 yield Elsewhere(name, accelerator, python, lacks)
 
 
 def _lacks(
-    lock: Lock, build: TorchBuild | None, uv_name: str, python: str, log: Path
+    lock: Lock, build: TorchBuild | None, platform: Platform, python: str, log: Path
 ) -> str | None:
     if lock.torch and build is None:
         return "accelerators.toml has no torch for it"
     with tempfile.TemporaryDirectory(prefix="asrbench-platforms-") as empty:
         base = ["pip", "install", "--dry-run", "--no-deps", "--only-binary", ":all:"]
-        base += ["--python-platform", uv_name, "--python-version", python, "--target", empty]
+        base += [
+            "--python-platform",
+            platform.uv_name,
+            "--python-version",
+            python,
+            "--target",
+            empty,
+        ]
         try:
             hashed = Path(empty) / "hashed.txt"
             hashed.write_text(lock.hashed, encoding="utf-8")
             arguments = [*base, "--require-hashes", "-r", str(hashed)]
             run_uv(arguments, Path(empty), log, "cannot be installed", MACOS)
             if lock.torch and build:
-                arguments = [*base, *torch_sources(build, lock.torch)]
+                minor = int(python.partition(".")[2])
+                sources = torch_sources(build, lock.torch, minor, platform.system, platform.machine)
+                arguments = [*base, *sources]
                 arguments += [f"{name}==={build.versions[name]}" for name in lock.torch]
                 alone = build.index is not None
                 run_uv(arguments, Path(empty), log, "cannot be installed", MACOS, alone=alone)

@@ -67,11 +67,10 @@ def export(stack: Stack, way: Way, folder: Path, say: Say) -> list[Path]:
 def _fetch_torch(env: Env, lock: Lock, folder: Path, locked: list[str]) -> None:
     build = lock.torch_build
     assert build is not None
-    sources = torch_sources(build, lock.torch)
-    options = [*_find_links(), *(["--no-index"] if "--no-index" in sources else [])]
-    if "--default-index" in sources:
-        options += ["--index-url", str(build.index)]
-    elif not sources:
+    minor = env.minor
+    options = [word for word in torch_sources(build, lock.torch, minor) if word != "--no-config"]
+    options = ["--index-url" if word == "--default-index" else word for word in options]
+    if build.index is None:
         options = _indexes()
     # what is built finds setuptools in the env, as when the env itself was built
     words = ["--no-build-isolation", *options, *locked, str(env.folder / LOCK_FILE)]
@@ -87,11 +86,6 @@ def _indexes() -> list[str]:
         for word in (option, value.partition("=")[2] or value)  # an index may have a name in front
     ]
     return [*options, *(["--no-index"] if environment.get("UV_NO_INDEX") else [])]
-
-
-def _find_links() -> list[str]:
-    found = uv_environment().get("UV_FIND_LINKS", "").split(",")
-    return [word for value in found if value for word in ("--find-links", value)]
 
 
 def _pip(env: Env, folder: Path, words: list[str], variables: dict[str, str] | None = None) -> None:

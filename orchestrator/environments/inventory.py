@@ -12,6 +12,7 @@ from orchestrator.environments.choice import choose
 from orchestrator.environments.env import Env
 from orchestrator.environments.lock import read_lock
 from orchestrator.environments.store import find_env, list_envs
+from orchestrator.environments.torch_builds import table_file
 from orchestrator.errors import AsrbenchError
 from orchestrator.platforms.gpus import Gpu, find_gpus
 from orchestrator.stacks import Stack, read_stack
@@ -43,8 +44,12 @@ def inventory(stacks: dict[str, Stack]) -> list[Item]:
     used = {item.env.folder for item in current if item.env}
     left_over = (env for env in list_envs() if env.folder not in used)
     return current + [
-        Item(env.stack, env.accelerator, "outdated", env, size_of(env.folder)) for env in left_over
+        Item(env.stack, env.accelerator, _state(env), env, size_of(env.folder)) for env in left_over
     ]
+
+
+def _state(env: Env) -> str:
+    return "built, not used here now" if _is_asked_for(env) else "outdated"
 
 
 def _items(stack: Stack, gpus: Sequence[Gpu]) -> list[Item]:
@@ -76,15 +81,24 @@ def unneeded() -> list[Env]:
 
 
 def _is_asked_for(env: Env) -> bool:
+    """In doubt it is: its disk may not be there just now, or its GPU, or another table's torch."""
     folder = env.stack_folder
-    if folder is None or not folder.is_dir():
-        return False
+    if folder is None or not folder.parent.is_dir():
+        return True
+    if env.torch_table and env.torch_table != table_file() and env.torch_table.exists():
+        return True
     try:
         stack = read_stack(folder)
         lock = read_lock(stack, Way(env.accelerator, env.target))
-        return lock is None or find_env(stack, env.accelerator, lock) == env
     except AsrbenchError:
+        return folder.is_dir()
+    if lock is None:
         return True
+    if lock.sha256 != env.lock_sha256:
+        return False
+    current = find_env(stack, env.accelerator, lock)
+    # built by another uv, which took its place; another controller's Python has one of its own
+    return current is None or current == env or current.minor != env.minor
 
 
 def size_of(folder: Path) -> Size:

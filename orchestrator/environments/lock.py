@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from orchestrator.environments.torch_builds import (
     family,
     is_left_out,
     public_versions,
+    table_file,
     torch_build,
 )
 from orchestrator.environments.uv import run_uv
@@ -32,8 +34,9 @@ from orchestrator.files import write_whole
 from orchestrator.stacks import Stack
 
 _STAMP = re.compile(r"^# stack-sha256: ([0-9a-f]{64})$", re.MULTILINE)
-_TORCH = re.compile(r"^# from accelerators\.toml: ([a-z0-9 -]+)$", re.MULTILINE)
+_TORCH = re.compile(r"^# from accelerators\.toml: (\S[^\n]*)$", re.MULTILINE)
 _VERSION = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
+_COMMENT = re.compile(r"^ +#[^\n]*\n", re.MULTILINE)
 _FROM_GIT = re.compile(r"^[^\s#][^\s@]* @ git\+\S+@[0-9a-f]{40}\b[^\\\n]*\n?", re.MULTILINE)
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*) *(?:==|@)", re.MULTILINE)
 MINORS = range(9, 20)
@@ -52,7 +55,7 @@ class Lock:
     def torch(self) -> list[str]:
         """The packages that are not in the lock itself, as they depend on the accelerator."""
         found = _TORCH.search(self.text)
-        return found[1].split() if found else []
+        return [one.partition("==")[0] for one in found[1].split()] if found else []
 
     @property
     def names(self) -> list[str]:
@@ -77,7 +80,7 @@ class Lock:
     @property
     def sha256(self) -> str:
         """Identity of the packages."""
-        torch = self.torch_build.requirements(self.torch) if self.torch_build else []
+        torch = [self.torch_build.identity] if self.torch_build else []
         return hashlib.sha256("\n".join([self.text, *torch]).encode()).hexdigest()
 
 
@@ -110,6 +113,11 @@ def read_lock(stack: Stack, way: Way) -> Lock | None:
             f"{file} does not match {stack.folder / 'pyproject.toml'}: its dependencies or Python "
             f"range changed; refresh it: asrbench env lock {stack.name}"
         )
+    if _torch_line(text) != _torch_line_of(Lock(file, text).torch):
+        raise StackError(
+            f"{file} was made for another torch than {table_file()} has; refresh it: "
+            f"asrbench env lock {stack.name}"
+        )
     return _lock(file, text, way)
 
 
@@ -118,7 +126,7 @@ def make_lock(stack: Stack, way: Way) -> Lock:
     accelerator, file = way.accelerator, lock_file(stack, way.accelerator)
     arguments = ["pip", "compile", "pyproject.toml", "--universal", "--generate-hashes"]
     arguments += ["--python-version", f"3.{allowed_minors(stack)[0]}"]
-    arguments += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+    arguments += ["--no-header", "--no-emit-index-url", "--no-emit-find-links"]
     if accelerator in stack.groups:
         arguments += ["--extra", accelerator]
     log = paths.envs_home() / "logs" / f"{stack.name}-lock.log"
@@ -133,9 +141,7 @@ def make_lock(stack: Stack, way: Way) -> Lock:
     kept, torch = _without_torch(resolved)
     text = (
         f"# Made by: asrbench env lock {stack.name}\n"
-        f"# stack-sha256: {_stack_sha256(stack, accelerator)}\n"
-        + (f"# from accelerators.toml: {' '.join(torch)}\n" if torch else "")
-        + kept
+        f"# stack-sha256: {_stack_sha256(stack, accelerator)}\n" + _torch_line_of(torch) + kept
     )
     try:
         write_whole(file, text)
@@ -159,11 +165,47 @@ def _lock(file: Path, text: str, way: Way) -> Lock:
 
 
 def _without_torch(resolved: str) -> tuple[str, list[str]]:
-    """The lines that hold for every accelerator, and the members of the family that were there."""
+    """The lines that hold for every accelerator, and the members of the family that were there.
+
+    What only one accelerator's torch needs is left out, unless something else needs it, too.
+    """
     blocks = re.split(r"^(?=\S)", resolved, flags=re.MULTILINE)
-    named = [(found[1] if (found := _PINNED.match(block)) else "", block) for block in blocks]
-    kept = [block for name, block in named if not is_left_out(canonicalize_name(name))]
-    return "".join(kept), sorted(family() & {canonicalize_name(name) for name, _ in named})
+    named = [(_name_of(block), block) for block in blocks if block]
+    parents: dict[str, set[str]] = {}
+    for name, block in named:
+        parents.setdefault(name, set()).update(_parents_of(block))
+    torch = sorted(family() & set(parents))
+    out = set(torch)
+    while more := {
+        name for name in parents if name not in out and is_left_out(name) and parents[name] <= out
+    }:
+        out |= more
+    kept = "".join(_COMMENT.sub("", block) for name, block in named if name not in out)
+    return kept, torch
+
+
+def _name_of(block: str) -> str:
+    found = _PINNED.match(block)
+    return canonicalize_name(found[1]) if found else ""
+
+
+def _parents_of(block: str) -> set[str]:
+    """Who needs it, by uv's annotation; the stack itself is "NAME (pyproject.toml)"."""
+    lines = (line.strip(" #\n").removeprefix("via ") for line in _COMMENT.findall(block))
+    return {line if " " in line else canonicalize_name(line) for line in lines if line != "via"}
+
+
+def _torch_line_of(names: Sequence[str]) -> str:
+    versions = public_versions()
+    found = [f"{name}=={versions.get(name)}" for name in names]
+    return f"# from accelerators.toml: {' '.join(found)}\n" if found else ""
+
+
+def _torch_line(text: str) -> str:
+    """What a lock was made for; a member of the family in the lock itself is of an old asrbench."""
+    found = _TORCH.search(text)
+    inside = family() & set(pins(text))
+    return " ".join(sorted(inside)) + (f"{found[0]}\n" if found else "")
 
 
 def allowed_minors(stack: Stack) -> list[int]:

@@ -41,6 +41,17 @@ def hold_env(name: str, say: Say) -> Iterator[None]:
         lock.release()
 
 
+def is_free(name: str) -> bool:
+    """Whether no process changes the env of that name just now."""
+    lock = filelock.FileLock(_folder() / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return False
+    lock.release()
+    return True
+
+
 @contextlib.contextmanager
 def use_env(env: Env, say: Say) -> Iterator[None]:
     """Keep an env from being replaced or removed meanwhile. EnvError if that has just happened."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from orchestrator import paths
 
-# what would make uv look at, or link to, another place than the one it is told
+# what would make uv look at, or link to, another place than the one it is told, or make an env
+# that is not what its lock says
 _LEAKS = (
     "VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME UV_PYTHON UV_SYSTEM_PYTHON "
     "UV_BREAK_SYSTEM_PACKAGES UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY "
+    "UV_OVERRIDE UV_CONSTRAINT UV_BUILD_CONSTRAINT UV_EXCLUDE UV_NO_VERIFY_HASHES "
     "UV_LINK_MODE "  # links into a cache would make the env a part of it
     "UV_TORCH_BACKEND"  # envs/accelerators.toml says which torch
 ).split()
@@ -24,17 +28,24 @@ _FROM_PIP = {
     "PIP_CERT": ("SSL_CERT_FILE",),
     "PIP_PROXY": ("ALL_PROXY", "HTTPS_PROXY"),
 }
-_INDEXES = "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL UV_INDEX_STRATEGY".split()
-_TOLD = (
-    *_INDEXES,
-    *"UV_FIND_LINKS UV_NO_INDEX UV_OFFLINE UV_CONFIG_FILE HTTP_PROXY HTTPS_PROXY ALL_PROXY".split(),
+# all that uv may know of ours where but one package index counts: how to reach it, and its cache
+_ALONE = frozenset(
+    "UV_CACHE_DIR UV_NO_CACHE UV_OFFLINE UV_HTTP_TIMEOUT UV_HTTP_RETRIES UV_REQUEST_TIMEOUT "
+    "UV_NATIVE_TLS UV_SYSTEM_CERTS UV_KEYRING_PROVIDER UV_PYTHON_DOWNLOADS "
+    "UV_CONCURRENT_DOWNLOADS UV_CONCURRENT_BUILDS UV_CONCURRENT_INSTALLS".split()
 )
-_USER = re.compile(r"(?<=://)[^/\s@]*@")
+_FOLDERS = ("UV_CACHE_DIR", "UV_CONFIG_FILE")
+_TOLD = (
+    "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL UV_INDEX_STRATEGY UV_FIND_LINKS "
+    "UV_NO_INDEX UV_OFFLINE UV_CONFIG_FILE HTTP_PROXY HTTPS_PROXY ALL_PROXY"
+).split()
+_USER = re.compile(r"(?<=://)[^/\s]*@")
+_USER_WITHOUT_SCHEME = re.compile(r"(?<![\w/.])[^\s/:@=]+:[^\s/@]+@(?=[\w.-]+)")
 _QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
 
 
 def uv_environment(alone: bool = False, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that uv runs with. alone: without those that name a package index."""
+    """The variables that uv runs with. alone: none that could name another package index."""
     environment = {key: value for key, value in environ.items() if key not in _LEAKS}
     for pip, names in _FROM_PIP.items():
         value = environ.get(pip)
@@ -42,20 +53,49 @@ def uv_environment(alone: bool = False, environ: Mapping[str, str] = os.environ)
             # pip's list has spaces in it where uv's has commas
             environment[names[0]] = ",".join(value.split()) if "LINKS" in pip else value
     if alone:
-        for name in _INDEXES:
-            environment.pop(name, None)
+        environment = {
+            key: value
+            for key, value in environment.items()
+            if not key.upper().startswith(("UV_", "PIP_")) or key.upper() in _ALONE
+        }
     environment.setdefault("UV_CACHE_DIR", str(paths.cache_home() / "uv"))
     environment.setdefault("UV_HTTP_TIMEOUT", "300")
+    for name in _FOLDERS:  # uv runs in another folder than we do
+        if environment.get(name):
+            environment[name] = str(Path(environment[name]).absolute())
+    if environment.get("UV_FIND_LINKS"):
+        links = environment["UV_FIND_LINKS"].split(",")
+        environment["UV_FIND_LINKS"] = ",".join(map(_absolute, filter(None, links)))
     return environment | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1", "UV_LOCK_TIMEOUT": "3600"}
 
 
 def package_sources(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What of it says where packages come from, for a record: without user names and tokens."""
+    """What of it says where packages come from, for a record: hosts and folders, nothing more."""
     environment = uv_environment(environ=environ)
     given = {name: environment.get(name) or environment.get(name.lower(), "") for name in _TOLD}
-    return {name: without_secrets(value) for name, value in given.items() if value}
+    return {
+        name: " ".join(_place(one) for one in re.split(r"[\s,]+", value) if one)
+        for name, value in given.items()
+        if value
+    }
 
 
 def without_secrets(text: str) -> str:
     """The text with users, passwords and queries of its URLs taken out."""
-    return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
+    return _USER_WITHOUT_SCHEME.sub("***@", _QUERY.sub(r"\1?***", _USER.sub("***@", text)))
+
+
+def _absolute(link: str) -> str:
+    return link if "://" in link else str(Path(link).absolute())
+
+
+def _place(value: str) -> str:
+    """Scheme, host and port of a URL; tokens may be in any other part of it."""
+    name, _, url = value.rpartition("=") if "=" in value.partition("://")[0] else ("", "", value)
+    if "@" in url and "://" not in url:
+        return f"***@{url.rpartition('@')[2]}"
+    parts = urlsplit(url)
+    if parts.scheme in ("", "file") or len(parts.scheme) == 1:  # a disk of Windows
+        return value
+    host = parts.netloc.rpartition("@")[2]
+    return f"{name}={parts.scheme}://{host}" if name else f"{parts.scheme}://{host}"

@@ -21,7 +21,7 @@ import psutil
 from orchestrator import paths
 from orchestrator.environments.env import Env
 from orchestrator.environments.lock import Lock, allowed_minors
-from orchestrator.environments.locks import hold_env, refuse_if_used
+from orchestrator.environments.locks import hold_env, is_free, refuse_if_used
 from orchestrator.environments.uv import uv_version
 from orchestrator.errors import EnvError
 from orchestrator.stacks import Stack
@@ -38,6 +38,12 @@ def find_env(stack: Stack, accelerator: str, lock: Lock) -> Env | None:
         if env:
             return env
     return None
+
+
+def likely_minor(stack: Stack, accelerator: str, lock: Lock) -> int:
+    """Of the Python that the env has, or will have if it is not built yet."""
+    env = find_env(stack, accelerator, lock)
+    return env.minor if env else _preferred_minors(stack)[0]
 
 
 def _restored(folder: Path) -> Env | None:
@@ -62,6 +68,7 @@ def read_env(folder: Path) -> Env | None:
             lock_sha256=marker["lock_sha256"],
             build_s=marker["build_s"],
             target=marker.get("target"),
+            torch_table=Path(marker["torch_table"]) if marker.get("torch_table") else None,
             stack_folder=Path(marker["stack_folder"]) if "stack_folder" in marker else None,
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -99,9 +106,11 @@ def folder_name(stack: Stack, accelerator: str, lock: Lock, minor: int) -> str:
 
 
 def abandoned_builds() -> list[Path]:
-    """Folders of builds and removals whose process is gone."""
+    """Folders of builds and removals whose process is gone, and that nobody is at work on."""
     folders = [*paths.envs_home().glob(".new-*"), *paths.envs_home().glob(".old-*")]
-    return [one for one in folders if not _lives(one.name.rpartition("-")[2])]
+    gone = [one for one in folders if not _lives(one.name.rpartition("-")[2])]
+    # a process of another container has an id that says nothing here, but the lock is one
+    return [one for one in gone if is_free(one.name[len(".new-") :].rpartition("-")[0])]
 
 
 def _lives(pid: str) -> bool:

@@ -64,6 +64,11 @@ class TorchBuild(BaseModel):
         extras = {name: f"[{extra}]" for name, extra in self.extras.items()}
         return [f"{name}{extras.get(name, '')}==={self.versions[name]}" for name in names]
 
+    @property
+    def identity(self) -> str:
+        """All of it that what is installed depends on."""
+        return self.model_dump_json(include={"index", "versions", "extras", "build_environment"})
+
     def for_target(self, target: str) -> TorchBuild:
         """The row with the GPU's name in the place of {target}."""
 
@@ -123,9 +128,14 @@ def public_versions() -> dict[str, str]:
     return found
 
 
-def _table() -> _Table:
+def table_file() -> Path:
+    """The one that ships, or the user's own."""
     own = os.environ.get("ASRBENCH_ACCELERATORS")
-    return _read(Path(own).absolute() if own else paths.SHIPPED_STACKS / "accelerators.toml")
+    return Path(own).absolute() if own else paths.SHIPPED_STACKS / "accelerators.toml"
+
+
+def _table() -> _Table:
+    return _read(table_file())
 
 
 @functools.cache

@@ -91,6 +91,7 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
     kept = [tries for _, tries in sorted(state.histories[model, snippet.name].items())]
     histories = [[one.attempt() for one in tries] for tries in kept]
     last = [tries[-1] for tries in histories]
+    last_kept = [tries[-1] for tries in kept]
     attempt = speaker(last)
     assert attempt is not None
     text = None if attempt.phase == "decode" else attempt.text or ""
@@ -108,7 +109,7 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
     return Row(
         model=model,
         snippet=snippet,
-        kept=tuple(tries[-1] for tries in kept),
+        kept=tuple(last_kept),
         outcome=attempt.outcome,
         phase=attempt.phase,
         error=attempt.error,
@@ -124,7 +125,7 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
         ),
         time_s=statistics.median(times) if times else None,
         missing_repeats=missing,
-        fell_back=state.fell_back.get(attempt.key, ()),
+        fell_back=next(one.fell_back for one in last_kept if one.attempt() == attempt),
     )
 
 

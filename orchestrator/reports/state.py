@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.errors import RunFolderError
-from schemas.records import Attempt, JournalLine, ModelFailed, ModelStarted, Plan, WorkerEnded
+from schemas.records import (
+    Accelerator,
+    Attempt,
+    JournalLine,
+    ModelFailed,
+    ModelStarted,
+    Plan,
+    WorkerEnded,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,16 +23,17 @@ class Kept:
     """An attempt, packed to a fraction of its size as an object: a run may have many thousands."""
 
     packed: bytes
+    fell_back: tuple[str, ...] = ()  # which better accelerators were not used, and why
 
     def attempt(self) -> Attempt:
         """Made anew at each call: take it once and let it go."""
         return Attempt.model_validate_json(zlib.decompress(self.packed))
 
 
-def keep(attempt: Attempt) -> Kept:
+def keep(attempt: Attempt, fell_back: tuple[str, ...] = ()) -> Kept:
     """The only way to make one."""
     json = attempt.model_dump_json(exclude_defaults=True)
-    return Kept(zlib.compress(json.encode(), level=1))
+    return Kept(zlib.compress(json.encode(), level=1), fell_back)
 
 
 History = dict[int, list[Kept]]  # repeat → its first try and its retries, in order
@@ -40,7 +49,7 @@ class RunState:
     ends: list[WorkerEnded]
     failures: dict[str, ModelFailed]
     lost_deaths: dict[str, int]  # of workers, on accelerators that others took over from
-    fell_back: dict[str, tuple[str, ...]]  # by key: which better accelerators are not used, and why
+    accelerators: dict[str, Accelerator]  # by key
 
     def attempts(self) -> Iterator[Attempt]:
         """All that hold, first tries before their retries."""
@@ -54,7 +63,7 @@ class RunState:
 class _Taken:
     plan: Plan | None = None
     started: dict[str, ModelStarted] = field(default_factory=dict)
-    fell_back: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    accelerators: dict[str, Accelerator] = field(default_factory=dict)
     attempts: list[Kept] = field(default_factory=list)
     ends: list[WorkerEnded] = field(default_factory=list)
     failures: dict[str, ModelFailed] = field(default_factory=dict)
@@ -67,10 +76,11 @@ class _Taken:
             if before and before.key not in (line.key, *line.keeps):  # another worker than ended
                 self.ends = [end for end in self.ends if end.model != line.model]
             self.started[line.model] = line
-            self.fell_back[line.key] = line.fell_back
+            self.accelerators[line.key] = line.accelerator
             self.failures.pop(line.model, None)
         elif isinstance(line, Attempt):
-            self.attempts.append(keep(line))
+            started = self.started.get(line.model)
+            self.attempts.append(keep(line, started.fell_back if started else ()))
         elif isinstance(line, WorkerEnded):
             self.ends.append(line)
         else:
@@ -80,10 +90,6 @@ class _Taken:
         """Whether its key is not outdated."""
         started = self.started.get(attempt.model)
         return started is not None and attempt.key in (started.key, *started.keeps)
-
-    def was_taken_over(self, attempt: Attempt) -> bool:
-        """Whether it died with an accelerator: the next one tries that snippet again."""
-        return attempt.crash is not None and attempt.key != self.started[attempt.model].key
 
 
 def fold(lines: Iterable[JournalLine]) -> RunState:
@@ -101,9 +107,6 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
         attempt = kept.attempt()
         if not taken.holds(attempt):
             continue
-        if taken.was_taken_over(attempt):
-            lost_deaths[attempt.model] = lost_deaths.get(attempt.model, 0) + 1
-            continue
         if attempt.warm_up:
             warm_ups.setdefault(attempt.model, []).append(attempt)
         elif (
@@ -113,6 +116,8 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
             history = histories.setdefault((attempt.model, attempt.snippet), {})
             tries = history.setdefault(attempt.repeat, [])
             if not attempt.retry:  # measured anew: what was before is replaced
+                lost = _deaths_elsewhere(tries, attempt.key)
+                lost_deaths[attempt.model] = lost_deaths.get(attempt.model, 0) + lost
                 tries.clear()
             tries.append(kept)
     return RunState(
@@ -122,5 +127,11 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
         taken.ends,
         taken.failures,
         lost_deaths,
-        taken.fell_back,
+        taken.accelerators,
     )
+
+
+def _deaths_elsewhere(tries: list[Kept], key: str) -> int:
+    """Of workers on other accelerators: what is tried anew there leaves no row of its own."""
+    attempts = (kept.attempt() for kept in tries)
+    return sum(one.crash is not None for one in attempts if one.key != key)

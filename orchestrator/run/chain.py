@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from orchestrator.accelerators import Way
 from orchestrator.environments.choice import choose
 from orchestrator.errors import AsrbenchError
 from orchestrator.run.given_up import GivenUp
-from orchestrator.run.jobs import ModelJob
+from orchestrator.run.jobs import ModelJob, chain_keys
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.turn import Held, Turn, Use
+from orchestrator.run.tasks import Deaths, TaskId, done_by, pending_tasks
+from orchestrator.run.turn import Turn, Use
 from orchestrator.snippets.snippet import Snippet
-from schemas.records import ModelFailed, WorkerEnded
+from schemas.records import Attempt, ModelFailed, WorkerEnded
 
+Held = Callable[[], Iterable[Attempt]]
 MAX_REASON_CHARS = 300  # it is in the row of every snippet
 
 
@@ -60,18 +61,21 @@ def _run_chain(
     except AsrbenchError as error:
         raise GivenUp("failed", "env", str(error)) from error
     failed: list[str] = []
+    by_accelerator = chain_keys(job, chain, options)
+    keys = frozenset(by_accelerator.values())
+    tried: list[str] = []
 
-    def why_not_better(way: Way) -> tuple[str, ...]:
-        better = chain.better(job.stack, way)
-        return (*(f"{name}: {why}" for name, why in better.items()), *failed)
+    def of_key(key: str) -> Deaths:
+        return Deaths(one for one in held() if (one.model, one.key) == (job.model.name, key))
 
-    last = chain.ways[-1]
-    use = Use(chain.first, chain.first is last, why_not_better(chain.first))
+    done = done_by(one for one in held() if one.model == job.model.name and one.key in keys)
     for way, following in zip(chain.ways, [*chain.ways[1:], None], strict=True):
-        turn = Turn(job, use, options, recorder)
+        better = chain.better(job.stack, way)
+        fell_back = (*(f"{name}: {why}" for name, why in better.items()), *failed)
+        turn = Turn(job, Use(way, following is None, fell_back, keys, done), options, recorder)
         try:
             with contextlib.ExitStack() as stack:
-                turn.run(snippets, held, stack)
+                turn.run(snippets, of_key, stack)
             return
         except GivenUp as given_up:
             if following is None:
@@ -80,7 +84,17 @@ def _run_chain(
                 raise
             failed.append(_reason(way.accelerator, given_up))
             _tell(job, given_up, f"{failed[-1]}; goes on with {following.accelerator}", recorder)
-            use = turn.handed_on(following, following is last, why_not_better(following))
+        tried.append(by_accelerator.get(way.accelerator, ""))
+        died = turn.undone().union(*(of_key(key).ids() for key in tried))
+        every = {task.id for task in pending_tasks(snippets, options.repeats, frozenset())}
+        done = _whole_rows(every, (every if turn.started else done) - died)
+
+
+def _whole_rows(every: set[TaskId], done: Iterable[TaskId]) -> frozenset[TaskId]:
+    """Of what is done, the snippets of which each repeat is: a row is of one device."""
+    done = frozenset(done)
+    again = {snippet for snippet, _, _ in every - done}
+    return frozenset(one for one in done if one[0] not in again)
 
 
 def _reason(accelerator: str, given_up: GivenUp) -> str:
@@ -90,7 +104,7 @@ def _reason(accelerator: str, given_up: GivenUp) -> str:
 
 def _tell(job: ModelJob, given_up: GivenUp, text: str, recorder: Recorder) -> None:
     recorder.view.note(f"{job.model.name}: {text}")
-    if given_up.crash:  # no row holds it
+    if given_up.phase in ("spawn", "load"):  # no row holds it
         recorder.journal.append(
             WorkerEnded(
                 at=now(),

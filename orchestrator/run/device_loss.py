@@ -13,7 +13,9 @@ import re
 _LOST = re.compile(
     r"unspecified launch failure|illegal memory access|misaligned address|device-side assert"
     r"|(hip|cuda)Error(LaunchFailure|LaunchTimeOut|IllegalAddress|ECCNotCorrectable|HardwareStackError"
-    r"|IllegalInstruction|MisalignedAddress|Assert|NoDevice|DevicesUnavailable|ContextIsDestroyed)"
+    r"|IllegalInstruction|MisalignedAddress|Assert|NoDevice|DevicesUnavailable|ContextIsDestroyed"
+    r"|Unknown)|(hip|cuda) error: unknown error"
+    r"|no CUDA-capable device|no (CUDA|HIP) GPUs are available"
     r"|launch timed out and was terminated|uncorrectable ECC"
     r"|(no|invalid) (kernel image|device function)|device kernel image is invalid"
     r"|DXGI_ERROR_DEVICE_(REMOVED|HUNG|RESET)|887A000[567]|VK_ERROR_DEVICE_LOST|ErrorDeviceLost"

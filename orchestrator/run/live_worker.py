@@ -23,7 +23,7 @@ from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.spec import WorkerSpec
 from orchestrator.supervisor.worker import Transcribed, Worker
 from schemas.messages import SAMPLE_RATE_HZ
-from schemas.records import Attempt, Crash, LoadTimes, Phase, WorkerEnded
+from schemas.records import Accelerator, Attempt, Crash, LoadTimes, Phase, WorkerEnded
 
 CLOCK_SLACK_S = 0.5
 CLOCK_SLACK = 0.1
@@ -197,7 +197,12 @@ class LiveWorker:
         return self._worker.crash(
             fault,
             self._env.lock_sha256,
-            replay_command(self._recorder.folder, self._job.model.name, snippet or self._last),
+            replay_command(
+                self._recorder.folder,
+                self._job.model.name,
+                snippet or self._last,
+                self._env.accelerator,
+            ),
         )
 
 
@@ -217,9 +222,10 @@ def worker_spec(job: ModelJob, env: Env, options: RunOptions) -> WorkerSpec:
     )
 
 
-def replay_command(folder: Path, model: str, snippet: str | None) -> str:
+def replay_command(folder: Path, model: str, snippet: str | None, accelerator: Accelerator) -> str:
     """The one command that does it again."""
-    words = ["asrbench", "replay", "--", str(folder.resolve()), model]
+    where = [] if accelerator == "cpu" else ["--accelerator", accelerator]
+    words = ["asrbench", "replay", *where, "--", str(folder.resolve()), model]
     return quoted([*words, *([snippet] if snippet else [])])
 
 

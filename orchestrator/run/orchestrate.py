@@ -21,11 +21,10 @@ from orchestrator.journal import Journal, journal_end, read_journal
 from orchestrator.reports.report import Report, make_report, write_files
 from orchestrator.reports.state import fold
 from orchestrator.run import folder as run_folder
-from orchestrator.run.chain import run_model
+from orchestrator.run.chain import Held, run_model
 from orchestrator.run.jobs import ModelJob
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.turn import Held
 from orchestrator.selftest import record as selftest
 from orchestrator.snippets.find import find_snippets
 from orchestrator.snippets.snippet import Snippet, set_sha256

@@ -8,14 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.environments.choice import Asked
 from orchestrator.errors import RunFolderError, UsageError, unknown_name
 from orchestrator.journal import Journal, read_journal
+from orchestrator.reports.state import fold
 from orchestrator.run.chain import run_model
 from orchestrator.run.orchestrate import prepare, recorded_options
 from orchestrator.run.recorder import Recorder, now
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.views import View
-from schemas.records import Attempt, ModelFailed, WorkerEnded
+from schemas.records import Accelerator, Attempt, ModelFailed, WorkerEnded
 
 FOLDER = "replays"
 
@@ -37,17 +39,27 @@ class Replayed:
         )
 
 
-def replay(run: Path, model: str, snippet: str | None, view: View) -> Replayed:
+def replay(
+    run: Path, model: str, snippet: str | None, view: View, accelerator: Asked | None = None
+) -> Replayed:
     """snippet: None takes the shortest one, for a model that dies while it loads.
 
+    accelerator: None for the one that the row ran on, else as the run was asked for.
     Raises UsageError for a model or snippet that is not in the run, or a broken recording.
     """
     options = recorded_options(run)
     known = options.models or ()
     if model not in known:
         raise unknown_name("model of this run", model, known)
+    asked = accelerator or _accelerator_of(run, model, snippet) or options.accelerator
     alone = options.model_copy(
-        update={"models": (model,), "retries": 0, "repeats": 1, "warm_up": False}
+        update={
+            "models": (model,),
+            "retries": 0,
+            "repeats": 1,
+            "warm_up": False,
+            "accelerator": asked,
+        }
     )
     prepared = prepare(alone)
     chosen = _choose(prepared.snippets, snippet)
@@ -60,6 +72,14 @@ def replay(run: Path, model: str, snippet: str | None, view: View) -> Replayed:
         journal.close()
     lines = read_journal(folder / "journal.jsonl")
     return Replayed([line for line in lines if isinstance(line, End)], folder)
+
+
+def _accelerator_of(run: Path, model: str, snippet: str | None) -> Accelerator | None:
+    """Which one the row ran on, if it was tried."""
+    state = fold(read_journal(run / "journal.jsonl"))
+    history = state.histories.get((model, snippet or ""), {})
+    keys = [kept.attempt().key for tries in history.values() for kept in tries[-1:]]
+    return state.accelerators.get(keys[-1]) if keys else None
 
 
 def _choose(snippets: list[Snippet], name: str | None) -> Snippet:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.snippets.snippet import Snippet
-from schemas.records import Attempt
+from schemas.records import Attempt, Outcome, Phase
 
 TaskId = tuple[str, str, int]  # snippet, its hash, repeat
 
@@ -54,6 +54,11 @@ class Deaths:
         self._last.pop(task, None)
         if attempt.crash is not None:
             self._last[task] = attempt
+
+    def last_words(self) -> tuple[Outcome, Phase, str]:
+        """Of the one that was noted last; there has to be one."""
+        attempt = list(self._last.values())[-1]
+        return attempt.outcome, attempt.phase, attempt.error or ""
 
     def ids(self) -> set[TaskId]:
         """Of what took its worker down."""

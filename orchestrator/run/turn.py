@@ -6,18 +6,18 @@ One snippet after the other: parallel work would spoil the times.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.accelerators import Way
 from orchestrator.environments.env import Env
 from orchestrator.run.given_up import GivenUp, quarantine, refuse_quarantined
-from orchestrator.run.jobs import ModelJob, model_key
+from orchestrator.run.jobs import ModelJob
 from orchestrator.run.live_worker import LiveWorker, replay_command, worker_spec
 from orchestrator.run.options import RunOptions
 from orchestrator.run.preparation import prepare_env
 from orchestrator.run.recorder import Recorder, now
-from orchestrator.run.tasks import Deaths, Task, TaskId, done_by, pending_tasks, shortest
+from orchestrator.run.tasks import Deaths, Task, TaskId, pending_tasks, shortest
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.environment import tuning
@@ -33,8 +33,6 @@ from schemas.records import (
     WorkerEnded,
 )
 
-Held = Callable[[], Iterable[Attempt]]
-
 
 @dataclass(frozen=True)
 class Use:
@@ -43,8 +41,10 @@ class Use:
     way: Way
     last: bool = True  # no other one comes after it
     fell_back: tuple[str, ...] = ()  # which better ones are not used, and why
-    keeps: tuple[str, ...] = ()  # keys of those that had answered something
-    done: frozenset[TaskId] = frozenset()  # what they had answered
+    keys: frozenset[str] = (
+        frozenset()
+    )  # of all of the model's accelerators: what they answered holds
+    done: frozenset[TaskId] = frozenset()  # what has an attempt, and need not be tried here
 
 
 class Turn:
@@ -54,9 +54,7 @@ class Turn:
         self._job = job
         self._name = job.model.name
         self._use = use
-        self._key: str | None = None
-        self._keeps = use.keeps
-        self._done = use.done
+        self.started = False  # it came so far that it has tasks
         self._tasks: list[Task] = []
         self._deaths = Deaths(())
         self._options = options
@@ -66,19 +64,17 @@ class Turn:
         self._warm_up = options.warm_up
         self._log = recorder.logs / f"{job.model.name}.log"
 
-    def run(self, snippets: Sequence[Snippet], held: Held, stack: contextlib.ExitStack) -> None:
-        """All that has no answer yet. stack: what is kept until the end. Raises GivenUp."""
-        env = prepare_env(self._job, self._use.way, self._options, self._recorder, stack)
-        key = self._key = model_key(self._job, env, self._options)
+    def run(
+        self,
+        snippets: Sequence[Snippet],
+        mine: Callable[[str], Deaths],
+        stack: contextlib.ExitStack,
+    ) -> None:
+        """All that has no answer yet. Raises GivenUp.
 
-        def mine() -> Iterable[Attempt]:
-            return (one for one in held() if one.model == self._name)
-
-        earlier = {one.key for one in mine()}
-        if key in earlier:  # of a run that had fallen back: what others answered then holds, too
-            self._keeps = tuple(sorted({*self._keeps, *earlier} - {key}))
-        known = {key, *self._keeps}
-        self._done |= done_by(one for one in mine() if one.key in known)
+        mine: of the run that is resumed, by key. stack: what is kept until the end.
+        """
+        env, key = prepare_env(self._job, self._use.way, self._options, self._recorder, stack)
         self._recorder.journal.append(
             ModelStarted(
                 at=now(),
@@ -89,12 +85,12 @@ class Turn:
                 lock_sha256=env.lock_sha256,
                 variables=tuning(env.variables),
                 fell_back=self._use.fell_back,
-                keeps=self._keeps,
+                keeps=tuple(sorted(self._use.keys - {key})),
             )
         )
-        tasks = self._tasks = pending_tasks(snippets, self._options.repeats, self._done)
-        deaths = self._deaths = Deaths(one for one in mine() if one.key == key)
-        self._done |= {task.id for task in tasks}  # unless it dies
+        tasks = self._tasks = pending_tasks(snippets, self._options.repeats, self._use.done)
+        deaths = self._deaths = mine(key)
+        self.started = True
         pending_s = sum(task.snippet.duration_s or 0.0 for task in tasks)
         self._recorder.view.model_begins(self._name, len(tasks), pending_s)
         try:
@@ -106,12 +102,17 @@ class Turn:
                     deaths.note(self._alone(task, env, key))
         finally:
             self._drop()
+        if deaths.ids() and not self._use.last:
+            raise self._died_of(deaths)
 
-    def handed_on(self, way: Way, last: bool, fell_back: tuple[str, ...]) -> Use:
-        """What the next accelerator starts from, after run() raised."""
-        keeps = (*self._keeps, *([self._key] if self._key else []))
-        undone = {task.id for task in self._tasks} | self._deaths.ids()
-        return Use(way, last, fell_back, keeps, self._done - undone)
+    def undone(self) -> set[TaskId]:
+        """What has no answer after run() raised, and what took its worker down."""
+        return {task.id for task in self._tasks} | self._deaths.ids()
+
+    def _died_of(self, deaths: Deaths) -> GivenUp:
+        outcome, phase, error = deaths.last_words()
+        count = len(deaths.ids())
+        return GivenUp(outcome, phase, f"{count} tries took its worker down; the last: {error}")
 
     def _first_tries(self, tasks: list[Task], deaths: Deaths, env: Env, key: str) -> None:
         while tasks:
@@ -201,7 +202,7 @@ class Turn:
         crash = None
         if worker:
             if not fault.alive:
-                command = replay_command(self._recorder.folder, self._name, None)
+                command = replay_command(self._recorder.folder, self._name, None, env.accelerator)
                 crash = worker.crash(fault, env.lock_sha256, command)
             self._quarantine(worker.close())
         message = fault.message

@@ -46,8 +46,8 @@ def find_gpus(root: Path = Path("/"), may_open: Callable[[Path], bool] = _may_op
         if number and card:
             found.append((int(number[1]), machine.gpu(card)))
     gpus = [gpu for _, gpu in sorted(found, key=lambda one: one[0]) if gpu]
-    if not any(gpu.vendor == "NVIDIA" for gpu in gpus):  # containers and Jetson have no DRM node
-        gpus += machine.nvidia_without_card()
+    if not any(gpu.vendor == "NVIDIA" for gpu in gpus):  # containers have no DRM node
+        gpus += machine.nvidia_without_card() or machine.nvidia_of_windows()
     return gpus
 
 
@@ -110,6 +110,13 @@ class _Machine:
             )
             for folder in folders
         ]
+
+    def nvidia_of_windows(self) -> list[Gpu]:
+        """In WSL the driver is that of Windows, and no node tells of the GPU but /dev/dxg."""
+        library = self.root / "usr/lib/wsl/lib/libcuda.so.1"
+        if not (self.root / "dev/dxg").exists() or not library.exists():
+            return []
+        return [Gpu("NVIDIA", "NVIDIA GPU of Windows", uses={"cuda": None})]
 
     def _amd(self, card: _Card) -> Gpu:
         target, name = AMD_DEVICES.get(card.device_id, (None, f"AMD GPU {card.pci}"))
@@ -178,7 +185,11 @@ class _Machine:
 
     def _closed(self, device: str, to_get: str, to_open: str) -> Obstacle | None:
         file = self.root / device
-        if not file.exists():
+        try:
+            there = file.exists()
+        except OSError:  # a folder above it is closed
+            return Obstacle(f"this user may not look for /{device}", to_open)
+        if not there:
             return Obstacle(f"there is no /{device}", to_get)
         if not self.may_open(file):
             return Obstacle(f"this user may not open /{device}", to_open)
@@ -201,7 +212,7 @@ def _link(file: Path) -> str | None:
     """Name of what a link points to; None if it is none, or leads nowhere."""
     try:
         return file.resolve(strict=True).name if file.is_symlink() else None
-    except OSError:
+    except (OSError, RuntimeError):  # the latter: links that lead in a circle
         return None
 
 
