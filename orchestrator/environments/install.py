@@ -13,6 +13,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import paths
@@ -26,15 +27,36 @@ from orchestrator.platforms import venv_python
 from orchestrator.stacks import Stack
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is installed where. env: a fresh virtualenv, of Python 3.minor."""
+
+    stack: Stack
+    lock: Lock
+    minor: int
+    env: Path
+    scratch: Path
+    log: Path
+    say: Say
+
+    @property
+    def where(self) -> list[str]:
+        return ["--python", str(venv_python(self.env))]
+
+    def uv(self, words: list[str], what: str) -> None:
+        run_uv([*words, *self.where], self.scratch, self.log, what, say=self.say)
+
+
 def install(stack: Stack, lock: Lock, minor: int, folder: Path, log: Path, say: Say) -> None:
     """Into the fresh virtualenv in folder, of Python 3.minor. Raises EnvError with uv's words."""
-    with tempfile.TemporaryDirectory(prefix="asrbench-install-") as name:
-        scratch = Path(name)
-        _install_hashed(stack, lock, folder, scratch, log, say)
-        if lock.from_git:
-            _install_from_git(stack, lock, folder, scratch, log, say)
-        if lock.torch:
-            _install_torch(stack, lock, minor, folder, scratch, log, say)
+    with tempfile.TemporaryDirectory(prefix="asrbench-install-") as scratch:
+        job = _Job(stack, lock, minor, folder, Path(scratch), log, say)
+        steps = [_install_hashed]
+        steps += [_install_from_git] if lock.from_git else []
+        steps += [_install_torch] if lock.torch else []
+        for step in steps:
+            # uv compiles all that is in the env, so the last one does it for all
+            step(job, ["--compile-bytecode"] if step is steps[-1] else [])
 
 
 def forget_torch(stack: Stack) -> None:
@@ -43,47 +65,43 @@ def forget_torch(stack: Stack) -> None:
         file.unlink(missing_ok=True)
 
 
-def _install_hashed(
-    stack: Stack, lock: Lock, folder: Path, scratch: Path, log: Path, say: Say
-) -> None:
-    file = scratch / "hashed.txt"
-    file.write_text(lock.hashed, encoding="utf-8")
-    sync = ["pip", "sync", "--require-hashes", "--compile-bytecode", "--allow-empty-requirements"]
-    what = f"the env of stack {stack.name!r} cannot be built"
-    run_uv([*sync, *_where(folder), str(file)], scratch, log, what, say=say)
+def _install_hashed(job: _Job, words: list[str]) -> None:
+    file = job.scratch / "hashed.txt"
+    file.write_text(job.lock.hashed, encoding="utf-8")
+    sync = ["pip", "sync", "--require-hashes", "--allow-empty-requirements", *words, str(file)]
+    job.uv(sync, f"the env of stack {job.stack.name!r} cannot be built")
 
 
-def _install_from_git(
-    stack: Stack, lock: Lock, folder: Path, scratch: Path, log: Path, say: Say
-) -> None:
-    file = scratch / "git.txt"
-    file.write_text("".join(lock.from_git), encoding="utf-8")
-    words = ["pip", "install", "--no-deps", "--compile-bytecode", *_where(folder), "-r", str(file)]
-    what = f"what stack {stack.name!r} takes from git cannot be installed"
-    run_uv(words, scratch, log, what, say=say)
+def _install_from_git(job: _Job, words: list[str]) -> None:
+    file = job.scratch / "git.txt"
+    file.write_text("".join(job.lock.from_git), encoding="utf-8")
+    install = ["pip", "install", "--no-deps", *words, "-r", str(file)]
+    job.uv(install, f"what stack {job.stack.name!r} takes from git cannot be installed")
 
 
-def _install_torch(
-    stack: Stack, lock: Lock, minor: int, folder: Path, scratch: Path, log: Path, say: Say
-) -> None:
+def _install_torch(job: _Job, words: list[str]) -> None:
     """From its own index, by the hashes that it had when it was first seen here."""
-    build = lock.torch_build
+    build = job.lock.torch_build
     assert build is not None
     # what is built from its sources finds setuptools in the env, and needs no other index for it
-    sources = torch_sources(build, lock.torch, minor)
-    where = [*sources, *_where(folder), "--no-build-isolation"]
-    installed = _installed(folder)
-    known = _torch_locks() / f"{stack.name}-{_identity(lock, minor, installed)}.lock"
+    sources = torch_sources(build, job.lock.torch, job.minor)
+    where = [*sources, *job.where, "--no-build-isolation"]
+    installed = _installed(job.env)
+    known = _torch_locks() / f"{job.stack.name}-{_identity(job.lock, job.minor, installed)}.lock"
     if known.exists():
-        file = Path(shutil.copyfile(known, scratch / LOCK_FILE))
+        file = Path(shutil.copyfile(known, job.scratch / LOCK_FILE))
     else:
-        file = lock_torch(stack, lock, installed, scratch, log, where)
-    words = ["pip", "install", "--require-hashes", "--no-deps", "--compile-bytecode"]
-    what = f"torch of stack {stack.name!r} cannot be installed"
-    alone = build.index is not None
-    variables = build.build_environment
-    run_uv([*words, *where, "-r", str(file)], scratch, log, what, variables, alone=alone, say=say)
-    shutil.copyfile(file, folder / LOCK_FILE)
+        file = lock_torch(job.stack, job.lock, installed, job.scratch, job.log, where)
+    run_uv(
+        ["pip", "install", "--require-hashes", "--no-deps", *words, *where, "-r", str(file)],
+        job.scratch,
+        job.log,
+        f"torch of stack {job.stack.name!r} cannot be installed",
+        build.build_environment,
+        alone=build.index is not None,
+        say=job.say,
+    )
+    shutil.copyfile(file, job.env / LOCK_FILE)
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
         write_whole(known, file.read_text(encoding="utf-8"))
@@ -105,7 +123,3 @@ def _installed(folder: Path) -> list[str]:
 
 def _torch_locks() -> Path:
     return paths.envs_home() / ".torch-locks"
-
-
-def _where(folder: Path) -> list[str]:
-    return ["--python", str(venv_python(folder))]

@@ -58,11 +58,6 @@ class Lock:
         return [one.partition("==")[0] for one in found[1].split()] if found else []
 
     @property
-    def names(self) -> list[str]:
-        """The packages that are in it."""
-        return [canonicalize_name(name) for name in _PINNED.findall(self.text)]
-
-    @property
     def from_git(self) -> list[str]:
         """Lines for packages that are pinned by a commit, which uv knows no other hash of."""
         return _FROM_GIT.findall(self.text)
@@ -131,11 +126,11 @@ def make_lock(stack: Stack, way: Way) -> Lock:
         arguments += ["--extra", accelerator]
     log = paths.envs_home() / "logs" / f"{stack.name}-lock.log"
     with tempfile.TemporaryDirectory(prefix="asrbench-lock-") as folder:
-        pins = Path(folder) / "torch.txt"
+        exact = Path(folder) / "torch.txt"
         # ===, as == would also take what an index or a folder has of it for one accelerator
         lines = [f"{name}==={version}\n" for name, version in public_versions().items()]
-        pins.write_text("".join(lines), encoding="utf-8")
-        arguments += ["--constraints", str(pins)]
+        exact.write_text("".join(lines), encoding="utf-8")
+        arguments += ["--constraints", str(exact)]
         what = f"stack {stack.name!r} cannot be locked"
         resolved = run_uv(arguments, stack.folder, log, what, MACOS)
     kept, torch = _without_torch(resolved)
