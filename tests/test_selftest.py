@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,20 @@ def at_home(environment):
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def begun(request, asrbench, at_home):
+    """One whole self-test, as a person runs it. It mostly waits: begun before all else here."""
+    if not any("whole" in getattr(one, "fixturenames", ()) for one in request.session.items):
+        yield None
+        return
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(asrbench, "selftest", "--json", timeout=300)
+
+
 @pytest.fixture(scope="module")
-def whole(asrbench, at_home):
-    """One whole self-test, as a person runs it."""
-    return asrbench("selftest", "--json", timeout=300)
+def whole(begun):
+    """What the whole self-test did, when it has ended."""
+    return begun.result()
 
 
 @pytest.fixture
@@ -56,44 +67,6 @@ def no_cgroup(monkeypatch):
 
 def footprint(bench, name):
     return selftest._footprint(bench, BY_NAME[name], print)
-
-
-def test_nothing_is_wrong_with_the_counters_of_this_machine(whole):
-    found = SelfTest.model_validate_json(whole.out)
-    wrong = [one for one in found.footprints if one.verdict == "wrong"]
-    assert not wrong, "\n".join(f"{one.name}: {one.why}; {one.counters}" for one in wrong)
-    assert [one for one in found.deaths if not one.right] == []
-    assert whole.code == 0, whole.err
-    assert [one.name for one in found.footprints] == [one.name for one in FOOTPRINTS]
-    assert [one.outcome for one in found.deaths] == [one.outcome for one in DEATHS]
-    assert record_file().read_text(encoding="utf-8").strip() != ""
-
-
-def test_every_footprint_is_within_2_percent_where_a_cgroup_counts(whole):
-    found = SelfTest.model_validate_json(whole.out)
-    counters = {reading.counter for one in found.footprints for reading in one.counters}
-    if "cgroup" not in counters:
-        pytest.skip("no cgroup here: what cannot be seen is named instead")
-    for one in found.footprints:
-        assert one.verdict == "seen"
-        assert one.truth_bytes == one.baseline_bytes + found.size_bytes
-        for peak in (one.reported, one.reported_for_attempt):
-            assert abs(peak.peak_bytes / one.truth_bytes - 1) <= 0.02
-
-
-def test_counters_alone_are_printed_with_their_errors(whole):
-    """The reason to report none of them blindly."""
-    found = {one.name: one for one in SelfTest.model_validate_json(whole.out).footprints}
-
-    def error(probe, counter):
-        return {one.counter: one.error for one in found[probe].counters}.get(counter)
-
-    if not hasattr(os, "fork"):
-        pytest.skip("this system has no fork")
-    assert error("forks", "RSS sum") > 2  # four forks and their parent: 5 times
-    assert abs(error("anonymous", "RSS sum")) < 0.02
-    if error("mapped-warm", "cgroup") is not None:
-        assert error("mapped-warm", "cgroup") < -0.5
 
 
 def test_without_a_cgroup_what_cannot_be_seen_is_named(no_cgroup, bench):
@@ -176,6 +149,51 @@ def test_a_hang_shows_where(bench):
     assert "in _hang" in log
 
 
+def test_too_little_memory_is_said_before_anything_is_made(asrbench, tmp_path):
+    done = asrbench("selftest", "--size", 1 << 40, env={"ASRBENCH_HOME": str(tmp_path / "h")})
+    assert done.code == 2
+    assert "MiB of memory are free" in done.err
+    assert not Path(tmp_path / "h").exists()
+
+
+def test_nothing_is_wrong_with_the_counters_of_this_machine(whole):
+    found = SelfTest.model_validate_json(whole.out)
+    wrong = [one for one in found.footprints if one.verdict == "wrong"]
+    assert not wrong, "\n".join(f"{one.name}: {one.why}; {one.counters}" for one in wrong)
+    assert [one for one in found.deaths if not one.right] == []
+    assert whole.code == 0, whole.err
+    assert [one.name for one in found.footprints] == [one.name for one in FOOTPRINTS]
+    assert [one.outcome for one in found.deaths] == [one.outcome for one in DEATHS]
+    assert record_file().read_text(encoding="utf-8").strip() != ""
+
+
+def test_every_footprint_is_within_2_percent_where_a_cgroup_counts(whole):
+    found = SelfTest.model_validate_json(whole.out)
+    counters = {reading.counter for one in found.footprints for reading in one.counters}
+    if "cgroup" not in counters:
+        pytest.skip("no cgroup here: what cannot be seen is named instead")
+    for one in found.footprints:
+        assert one.verdict == "seen"
+        assert one.truth_bytes == one.baseline_bytes + found.size_bytes
+        for peak in (one.reported, one.reported_for_attempt):
+            assert abs(peak.peak_bytes / one.truth_bytes - 1) <= 0.02
+
+
+def test_counters_alone_are_printed_with_their_errors(whole):
+    """The reason to report none of them blindly."""
+    found = {one.name: one for one in SelfTest.model_validate_json(whole.out).footprints}
+
+    def error(probe, counter):
+        return {one.counter: one.error for one in found[probe].counters}.get(counter)
+
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    assert error("forks", "RSS sum") > 2  # four forks and their parent: 5 times
+    assert abs(error("anonymous", "RSS sum")) < 0.02
+    if error("mapped-warm", "cgroup") is not None:
+        assert error("mapped-warm", "cgroup") < -0.5
+
+
 def test_the_probe_is_no_model_but_has_an_env_like_any_other(asrbench, whole, clips, tmp_path):
     assert "probe" not in [one["model"] for one in asrbench("models", "list", "--json").json()]
     done = asrbench("orchestrate", "--models", "probe", "--results", tmp_path / "r")
@@ -184,13 +202,6 @@ def test_the_probe_is_no_model_but_has_an_env_like_any_other(asrbench, whole, cl
     line = next(line for line in asrbench("env", "list").out.splitlines() if "probe" in line)
     assert " built " in line
     assert asrbench("env", "check", "probe").code == 0
-
-
-def test_too_little_memory_is_said_before_anything_is_made(asrbench, tmp_path):
-    done = asrbench("selftest", "--size", 1 << 40, env={"ASRBENCH_HOME": str(tmp_path / "h")})
-    assert done.code == 2
-    assert "MiB of memory are free" in done.err
-    assert not Path(tmp_path / "h").exists()
 
 
 def test_a_person_gets_a_table_and_the_reasons(whole, at_home, capsys):
