@@ -7,7 +7,7 @@ import shlex
 import sys
 
 import pytest
-from conftest import ROOT, STACKS
+from conftest import ROOT, STACKS, write_clips
 
 from orchestrator.run.replay import Replayed
 
@@ -47,6 +47,18 @@ def test_a_hang_shows_where_it_hangs(run_puppet, clips, tmp_path):
     assert "in _spin" in file.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def results(asrbench, puppet_env, tmp_path_factory):
+    """The results of a run of one snippet."""
+    place = tmp_path_factory.mktemp("replay")
+    done = asrbench(
+        "orchestrate", "--models", "puppet", "--stacks", STACKS, "--results", place / "results",
+        "--snippets", write_clips(place / "clips", ["say"], 0.1), "--no-warm-up",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    return place / "results"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -55,28 +67,25 @@ def test_a_hang_shows_where_it_hangs(run_puppet, clips, tmp_path):
         (("latest", "puppet", "00-sya"), "did you mean '00-say'?"),
     ],
 )
-def test_a_replay_of_what_is_not_there_says_so(
-    run_puppet, clips, asrbench, tmp_path, arguments, words
-):
-    run_puppet(clips("say"))
-    done = asrbench("replay", *arguments, "--results", tmp_path / "results")
+def test_a_replay_of_what_is_not_there_says_so(results, in_process, arguments, words):
+    done = in_process("replay", *arguments, "--results", results)
     assert done.code == 2
     assert words in done.err
 
 
-def test_a_replay_that_cannot_be_made_says_so(run_puppet, clips, asrbench, tmp_path):
+def test_a_replay_that_cannot_be_made_says_so(run_puppet, clips, in_process, tmp_path):
     folder = clips("say")
     for suffix, content in ((".wav", b"RIFF"), (".txt", b"words")):
         (folder / f"broken{suffix}").write_bytes(content)
     run_puppet(folder)
     results = tmp_path / "results"
     for as_json in ([], ["--json"]):
-        done = asrbench("replay", "latest", "puppet", "broken", "--results", results, *as_json)
+        done = in_process("replay", "latest", "puppet", "broken", "--results", results, *as_json)
         assert (done.code, done.out) == (2, "")
         assert "error: broken: " in done.err
         assert "no model can be tried on it" in done.err
     (results / "latest" / "replays").write_text("a file", encoding="utf-8")
-    done = asrbench("replay", "latest", "puppet", "00-say", "--results", results)
+    done = in_process("replay", "latest", "puppet", "00-say", "--results", results)
     assert done.code == 2
     assert "error: cannot make " in done.err
 
