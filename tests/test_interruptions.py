@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,8 +94,9 @@ def test_a_killed_controller_leaves_no_orphan_and_resumes_to_the_same_rows(
     environment, asrbench, puppet_env, clips, tmp_path
 ):
     folder = clips("say", "raise", "sleep", "dict", seconds=0.1)
-    common = ["--models", "puppet", "--stacks", STACKS, "--snippets", folder, "--timeout", "2"]
-    asrbench("orchestrate", *common, *FIRST_TRIES, "--results", tmp_path / "undisturbed")
+    common = ["--models", "puppet", "--stacks", STACKS, "--snippets", folder]
+    short = ["--timeout", "1"]
+    asrbench("orchestrate", *common, *FIRST_TRIES, *short, "--results", tmp_path / "undisturbed")
 
     results = tmp_path / "r"
     controller = start(environment, *common, "--results", results)
@@ -104,7 +106,7 @@ def test_a_killed_controller_leaves_no_orphan_and_resumes_to_the_same_rows(
     controller.communicate(timeout=10)
     wait_for(lambda: not runs(worker.pid), seconds=5)
 
-    done = asrbench("orchestrate", "--resume", "latest", "--results", results)
+    done = asrbench("orchestrate", "--resume", "latest", "--results", results, *short)
     assert outcomes(results) == outcomes(tmp_path / "undisturbed")
     assert done.code == 1
     assert "puppet: 2 snippets to do" in done.out
@@ -119,7 +121,7 @@ def test_an_interrupted_run_says_so_and_can_go_on(
     results, folder = tmp_path / "r", clips("say", "sleep", "dict", seconds=0.1)
     controller = start(
         environment, "--models", "puppet", "--stacks", STACKS, "--results", results,
-        "--snippets", folder, "--timeout", "2",
+        "--snippets", folder,
     )  # fmt: skip
     wait_for(lambda: journal_lines(results) == 1)
     worker = worker_of(controller)
@@ -130,7 +132,7 @@ def test_an_interrupted_run_says_so_and_can_go_on(
     assert "--resume" in out
     assert not runs(worker.pid)
     assert outcomes(results) == {"00-say": "ok", "01-sleep": "", "02-dict": ""}
-    asrbench("orchestrate", "--resume", "latest", "--results", results)
+    asrbench("orchestrate", "--resume", "latest", "--results", results, "--timeout", "1")
     assert outcomes(results) == {"00-say": "ok", "01-sleep": "timed_out", "02-dict": "ok"}
 
 
@@ -255,9 +257,9 @@ def test_a_resumed_run_keeps_its_checkpoints_and_gets_further_ones(tmp_path):
     assert merged == {"a": Path("/a"), "b": Path("/new"), "c": Path("/c")}
 
 
-@pytest.mark.parametrize("changed", ["helper.py", "checkpoint"])
-def test_a_changed_worker_or_checkpoint_is_run_again_on_resume(asrbench, clips, tmp_path, changed):
+def test_a_changed_worker_or_checkpoint_is_run_again_on_resume(asrbench, clips, tmp_path):
     stack = stack_with_checkpoint(tmp_path / "changing")
+    shutil.copy(STACKS / "puppet" / "requirements.lock", stack)  # of the same packages
     (stack / "helper.py").write_text("WORD = 'old'\n", encoding="utf-8")
     (stack / "worker.py").write_text(
         "from .helper import WORD\n"
@@ -273,9 +275,9 @@ def test_a_changed_worker_or_checkpoint_is_run_again_on_resume(asrbench, clips, 
         "--checkpoint", f"changing={weights}", "--results", results,
     )  # fmt: skip
     assert [row["Transcript"] for row in read_rows(results)] == ["old old"]
-    if changed == "checkpoint":
-        weights.write_text("newer", encoding="utf-8")
-    else:
-        (stack / "helper.py").write_text("WORD = 'newer'\n", encoding="utf-8")
+    (stack / "helper.py").write_text("WORD = 'newer'\n", encoding="utf-8")
     asrbench("orchestrate", "--resume", "latest", "--results", results)
-    assert "newer" in read_rows(results)[0]["Transcript"]
+    assert [row["Transcript"] for row in read_rows(results)] == ["newer old"]
+    weights.write_text("newest", encoding="utf-8")
+    asrbench("orchestrate", "--resume", "latest", "--results", results)
+    assert [row["Transcript"] for row in read_rows(results)] == ["newer newest"]
