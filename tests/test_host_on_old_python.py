@@ -82,7 +82,15 @@ def bare_env(environment, tmp_path_factory):
             folder = tmp_path_factory.mktemp("bare ënv") / "env"
             for arguments in (
                 ["venv", "--python", python, folder],
-                ["pip", "install", "--python", venv_python(folder), "msgpack", "numpy"],
+                [
+                    "pip",
+                    "install",
+                    "--python",
+                    venv_python(folder),
+                    "--compile-bytecode",
+                    "msgpack",
+                    "numpy",
+                ],
             ):
                 done = subprocess.run(
                     [uv.find_uv_bin(), *arguments], env=environment, capture_output=True, text=True
