@@ -46,6 +46,10 @@ print(json.dumps([peaks, sampler.problem(), readings, meter.problem()]))
 sampler.close()
 meter.close()
 """
+SHORT_CLOSE = """
+from orchestrator.platforms.devices import driver_thread
+driver_thread.CLOSE_WAIT_S = 0.3
+"""
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +111,7 @@ def test_a_missing_library_is_said():
 
 def test_a_driver_that_hangs_keeps_nobody(library):
     """The thread never returns; the program ends, with what it has."""
-    peaks, problem, readings, _ = answers(SAMPLE, library, "hang")
+    peaks, problem, readings, _ = answers(SHORT_CLOSE + SAMPLE, library, "hang")
     assert peaks == []
     assert problem == "device memory: no answer within 2 s"
     assert len(readings) == 1

@@ -148,8 +148,9 @@ def test_a_program_ends_although_a_look_hangs(tmp_path):
     os.mkfifo(tmp_path / "70" / "fdinfo" / "10")
     source = (
         "from pathlib import Path\n"
-        "from orchestrator.platforms.devices import DeviceSampler\n"
+        "from orchestrator.platforms.devices import DeviceSampler, driver_thread, sampler\n"
         "from orchestrator.platforms.devices.drm import DrmFdinfo\n"
+        "sampler.LOOK_WAIT_S = driver_thread.CLOSE_WAIT_S = 0.3  # it hangs for ever\n"
         f"sampler = DeviceSampler(lambda: [70], [DrmFdinfo(Path({str(tmp_path)!r}))])\n"
         "print(sampler.peaks())\n"
         "sampler.close()\n"
