@@ -25,15 +25,23 @@ def read_rows(results):
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def two_clips(tmp_path):
+@pytest.fixture(scope="module")
+def two_clips(tmp_path_factory):
     """Two shipped recordings and their texts, in a folder of their own."""
-    folder = tmp_path / "zwei Clips"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("zwei Clips")
     for name in ("short-reply", "last-train"):
         for file in SHORT.glob(f"{name}.*"):
             (folder / file.name).write_bytes(file.read_bytes())
     return folder
+
+
+@pytest.fixture(scope="module")
+def quiet_run(asrbench, two_clips, tmp_path_factory):
+    """What a run with --quiet did, and its results."""
+    results = tmp_path_factory.mktemp("quiet") / "r"
+    return asrbench(
+        "orchestrate", "--snippets", two_clips, "--results", results, "--quiet"
+    ), results
 
 
 def test_a_real_engine_recognises_real_words(asrbench, two_clips, tmp_path):
@@ -60,9 +68,9 @@ def test_a_real_engine_recognises_real_words(asrbench, two_clips, tmp_path):
     assert "signature asrbench:" in done.out
 
 
-def test_the_run_record_says_what_was_measured_where(asrbench, two_clips, tmp_path):
-    asrbench("orchestrate", "--snippets", two_clips, "--results", tmp_path / "r", "--quiet")
-    record = json.loads((tmp_path / "r" / "latest" / "run.json").read_text(encoding="utf-8"))
+def test_the_run_record_says_what_was_measured_where(quiet_run):
+    _, results = quiet_run
+    record = json.loads((results / "latest" / "run.json").read_text(encoding="utf-8"))
     assert record["machine"]["ram_bytes"] == psutil.virtual_memory().total
     assert set(record["machine"]["versions"]) == {"asrbench", "python", "uv"}
     assert len(record["envs"]["pocketsphinx"]["lock_sha256"]) == 64
@@ -223,7 +231,7 @@ def test_help_imports_nothing_heavy(environment):
         assert f"'{heavy}'" not in done.stdout
 
 
-def test_a_path_is_written_for_programs_that_read_results(asrbench, two_clips, tmp_path):
-    done = asrbench("orchestrate", "--snippets", two_clips, "--results", tmp_path / "r", "--quiet")
+def test_a_path_is_written_for_programs_that_read_results(quiet_run):
+    done, _ = quiet_run
     last = done.out.strip().splitlines()[-1]
     assert Path(last.split(maxsplit=1)[1]).is_file()
