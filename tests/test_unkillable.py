@@ -22,15 +22,15 @@ from orchestrator import platforms
 ICE = Path("/sys/fs/cgroup/freezer") / f"asrbench-test-{os.getpid()}"
 STACK = """
 [project]
-name = "{name}"
+name = "freezes"
 version = "0"
 requires-python = ">=3.10,<3.15"
 dependencies = ["msgpack", "numpy"]
 [tool.asrbench]
 worker = "worker.py"
 accelerators = ["cuda", "cpu"]
-[tool.asrbench.models.{name}-a]
-[tool.asrbench.models.{name}-b]
+[tool.asrbench.models.freezes-a]
+[tool.asrbench.models.freezes-b]
 """
 FREEZES = """
 import atexit, os
@@ -48,12 +48,6 @@ def transcribe(model, audio):
         freeze()
     return "hello world"
 """
-SPEAKS = """
-def load(checkpoint, device):
-    return None
-def transcribe(model, audio):
-    return "hello world"
-"""
 # the accelerator is only a name here: what freezes is a process
 WRAPPER = """
 import sys
@@ -65,7 +59,7 @@ from orchestrator.supervisor import channel, worker
 worker.STOP_S = linux.KILL_WAIT_S = 1.0  # of 10 and 5 s: it never ends
 cgroup_folder.EMPTYING_S = channel.THREADS_END_S = channel.STACK_S = 0.3
 chain.choose = lambda stack, asked: Chain(
-    (Way("cpu" if stack.name == "speaks" else "cuda"),)
+    (Way("cpu" if stack.name == "puppet" else "cuda"),)
 )
 from orchestrator.cli import main
 sys.argv[0] = "asrbench"
@@ -74,16 +68,14 @@ main()
 
 
 @pytest.fixture(scope="module")
-def stacks(tmp_path_factory):
-    """One that freezes at the time that its file "when" tells, and one that speaks."""
-    folder = tmp_path_factory.mktemp("stacks")
-    for name, worker in (("freezes", FREEZES.format(ice=str(ICE))), ("speaks", SPEAKS)):
-        stack = folder / name
-        stack.mkdir()
-        (stack / "pyproject.toml").write_text(STACK.format(name=name), encoding="utf-8")
-        (stack / "worker.py").write_text(worker, encoding="utf-8")
-        shutil.copy(STACKS / "puppet" / "requirements.lock", stack)  # of the same packages
-    return folder
+def freezes(tmp_path_factory):
+    """A stack that freezes at the time that its file "when" tells."""
+    stack = tmp_path_factory.mktemp("stacks") / "freezes"
+    stack.mkdir()
+    (stack / "pyproject.toml").write_text(STACK, encoding="utf-8")
+    (stack / "worker.py").write_text(FREEZES.format(ice=str(ICE)), encoding="utf-8")
+    shutil.copy(STACKS / "puppet" / "requirements.lock", stack)  # of the same packages
+    return stack
 
 
 @pytest.fixture
@@ -121,13 +113,13 @@ def test_what_cannot_be_killed_is_named_and_left(ice, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("when", ["transcribe", "shutdown"])
 def test_its_device_is_quarantined_and_the_cpu_goes_on(
-    ice, stacks, environment, clips, tmp_path, when
+    ice, freezes, puppet_env, environment, clips, tmp_path, when
 ):
-    (stacks / "freezes" / "when").write_text(when, encoding="utf-8")
+    (freezes / "when").write_text(when, encoding="utf-8")
     results = tmp_path / "r"
     done = subprocess.run(
-        [sys.executable, "-c", WRAPPER, "orchestrate", "--stacks", stacks,
-         "--models", "freezes-a,freezes-b,speaks-a", "--snippets",
+        [sys.executable, "-c", WRAPPER, "orchestrate", "--stacks", freezes, "--stacks", STACKS,
+         "--models", "freezes-a,freezes-b,puppet", "--snippets",
          clips("say", "dict", seconds=0.1),
          "--results", results, "--timeout", "1", "--no-warm-up"],
         cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=100,
@@ -144,8 +136,8 @@ def test_its_device_is_quarantined_and_the_cpu_goes_on(
         ),
         ("freezes-b", "failed", "spawn"),
         ("freezes-b", "failed", "spawn"),
-        ("speaks-a", "ok", "transcribe"),
-        ("speaks-a", "ok", "transcribe"),
+        ("puppet", "ok", "transcribe"),
+        ("puppet", "ok", "transcribe"),
     ]
     assert "cuda is not used any more in this run: freezes-a: process" in rows[2]["Error"]
     assert "cannot be killed" in rows[2]["Error"]
