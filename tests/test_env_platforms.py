@@ -19,7 +19,7 @@ accelerators = ["cpu"]
 
 
 @pytest.fixture
-def make(tmp_path, asrbench):
+def make(tmp_path, in_process):
     """A stack with these dependencies, and its lock."""
 
     def make(name, dependencies, locked=True):
@@ -29,16 +29,16 @@ def make(tmp_path, asrbench):
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
         (folder / "worker.py").write_text("", encoding="utf-8")
         if locked:
-            done = asrbench("env", "lock", name, "--stacks", folder)
+            done = in_process("env", "lock", name, "--stacks", folder)
             assert done.code == 0, done.err
         return folder
 
     return make
 
 
-def test_a_lock_without_wheels_for_windows_is_named_with_the_resolvers_words(asrbench, make):
+def test_a_lock_without_wheels_for_windows_is_named_with_the_resolvers_words(in_process, make):
     folder = make("no-windows", ["msgpack", "uvloop"])
-    done = asrbench("env", "check", "no-windows", "--platforms", "--stacks", folder)
+    done = in_process("env", "check", "no-windows", "--platforms", "--stacks", folder)
     assert done.code == 3
     assert "no-windows: Linux x86-64: Python 3.12" in done.out
     assert "no-windows: macOS arm64: Python 3.12" in done.out
@@ -48,12 +48,12 @@ def test_a_lock_without_wheels_for_windows_is_named_with_the_resolvers_words(asr
     assert "Traceback" not in done.err
 
 
-def test_all_stacks_are_checked_although_one_is_wrong(asrbench, make):
+def test_all_stacks_are_checked_although_one_is_wrong(in_process, make):
     folder = make("unlocked", ["msgpack"], locked=False)
     stale = make("stale", ["msgpack"])
     file = stale / "pyproject.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("msgpack", "six"), "utf-8")
-    done = asrbench("env", "check", "--all", "--platforms", "--stacks", folder.parent)
+    done = in_process("env", "check", "--all", "--platforms", "--stacks", folder.parent)
     assert done.code == 3
     assert "unlocked: it has no lock for cpu; asrbench env lock unlocked" in done.err
     assert "stale: " in done.err
@@ -63,8 +63,8 @@ def test_all_stacks_are_checked_although_one_is_wrong(asrbench, make):
 
 
 @pytest.mark.parametrize("words", [[], ["--all", "puppet"]])
-def test_one_stack_is_named_or_all(asrbench, words):
-    done = asrbench("env", "check", *words, "--stacks", STACKS)
+def test_one_stack_is_named_or_all(in_process, words):
+    done = in_process("env", "check", *words, "--stacks", STACKS)
     assert done.code == 2
     assert "name one STACK, or all of them by --all" in done.err
 

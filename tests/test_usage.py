@@ -48,11 +48,11 @@ def test_wrong_usage_ends_with_2_and_a_sentence(
 
 
 def test_results_that_cannot_be_written_are_said_before_any_model_runs(
-    asrbench, puppet_env, clips, tmp_path
+    in_process, puppet_env, clips, tmp_path
 ):
     blocked = tmp_path / "blocked"
     blocked.write_text("a file, not a folder", encoding="utf-8")
-    done = asrbench(
+    done = in_process(
         "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", clips("say"),
         "--results", blocked / "r",
     )  # fmt: skip
@@ -136,7 +136,9 @@ def test_a_full_stdout_is_one_line_on_stderr(environment, puppet_env, clips, tmp
     assert error.endswith("results.csv")
 
 
-def test_a_damaged_journal_is_refused_with_its_line(asrbench, puppet_env, clips, tmp_path):
+def test_a_damaged_journal_is_refused_with_its_line(
+    asrbench, in_process, puppet_env, clips, tmp_path
+):
     results = tmp_path / "r"
     asrbench(
         "orchestrate", "--models", "puppet", "--stacks", STACKS, "--snippets", clips("say"),
@@ -145,7 +147,7 @@ def test_a_damaged_journal_is_refused_with_its_line(asrbench, puppet_env, clips,
     journal = results / "latest" / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([lines[0], b'{"kind": "attempt"}\n', *lines[1:]]))
-    done = asrbench("report", "latest", "--results", results)
+    done = in_process("report", "latest", "--results", results)
     assert done.code == 2
     assert "line 2 is damaged" in done.err
 
