@@ -18,8 +18,8 @@ def test_another_memory_limit_measures_anew(run_puppet, clips, asrbench, tmp_pat
     assert done.code == 0
 
 
-def test_a_memory_limit_that_is_no_size_is_said(asrbench):
-    done = asrbench("orchestrate", "--memory-limit=12 apples")
+def test_a_memory_limit_that_is_no_size_is_said(in_process):
+    done = in_process("orchestrate", "--memory-limit=12 apples")
     assert done.code == 2
     assert "--memory-limit 12 apples: expected a size such as 12GB" in done.err
     assert "16MB or more" in done.err

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import ROOT, STACKS
+from conftest import STACKS
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="macOS and Windows have no such names"
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.skipif(
     ],
 )
 def test_a_path_that_no_record_could_name_is_refused_before_anything_is_made(
-    asrbench, tmp_path, arguments
+    in_process, monkeypatch, tmp_path, arguments
 ):
     odd = tmp_path / os.fsdecode(b"b\xff")
     odd.mkdir()
     (odd / "run.json").write_text("{}", encoding="utf-8")
-    done = asrbench("orchestrate", *(word.format(odd) for word in arguments), cwd=tmp_path,
-                    env={"PYTHONPATH": str(ROOT)})  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    done = in_process("orchestrate", *(word.format(odd) for word in arguments))
     assert done.code == 2, done.out + done.err
     assert f"{tmp_path}/b\\udcff" in done.err
     assert "is not UTF-8" in done.err
@@ -52,15 +52,16 @@ def test_a_path_that_no_record_could_name_is_refused_before_anything_is_made(
     ],
 )
 def test_a_variable_that_no_record_could_name_is_refused_before_anything_is_made(
-    asrbench, tmp_path, variable, command
+    in_process, monkeypatch, tmp_path, variable, command
 ):
     odd = tmp_path / os.fsdecode(b"b\xff")
     shutil.copytree(STACKS / "puppet", odd / "puppet")
     before = sorted(tmp_path.rglob("*"))
-    given = {"PYTHONPATH": str(ROOT), "ASRBENCH_STACKS": str(STACKS), variable: str(odd)}
+    given = {"ASRBENCH_STACKS": str(STACKS), variable: str(odd)}
     if variable == "HOME":  # which the default of ASRBENCH_HOME is in
         given |= {"ASRBENCH_HOME": "", "XDG_DATA_HOME": "", "XDG_CACHE_HOME": ""}
-    done = asrbench(*command.split(), cwd=tmp_path, env=given)
+    monkeypatch.chdir(tmp_path)
+    done = in_process(*command.split(), env=given)
     assert done.code == 2, done.out + done.err
     named = "the default of ASRBENCH_HOME," if variable == "HOME" else variable
     assert f"error: {named} " in done.err

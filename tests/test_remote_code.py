@@ -79,13 +79,13 @@ def test_anything_less_is_refused_with_file_and_key(stack, changed, key, words):
     assert words in str(caught.value)
 
 
-def test_the_list_of_models_says_which_run_code_of_their_own(asrbench, stack):
+def test_the_list_of_models_says_which_run_code_of_their_own(in_process, stack):
     folder = stack(**WHOLE)
-    listed = asrbench("models", "list", "--stacks", folder, "--json").json()
+    listed = in_process("models", "list", "--stacks", folder, "--json").json()
     found = {one["model"]: (one["remote_code"], one["revision"]) for one in listed}
     assert found["phi"] == (True, COMMIT)
     assert found["pocketsphinx"] == (False, None)
-    assert "runs code of its own" in asrbench("models", "list", "--stacks", folder).out
+    assert "runs code of its own" in in_process("models", "list", "--stacks", folder).out
 
 
 def test_a_run_records_it(asrbench, stack, clips, tmp_path):
