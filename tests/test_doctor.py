@@ -74,28 +74,28 @@ def test_a_cache_on_another_disk_is_told(tmp_path, monkeypatch):
     assert "on two disks" in found.what
 
 
-def test_the_command_tells_people_and_programs_the_same(asrbench, stack):
-    told = asrbench("doctor", "--stacks", stack)
+def test_the_command_tells_people_and_programs_the_same(in_process, stack):
+    told = in_process("doctor", "--stacks", stack)
     assert told.code == 0, told.err
     assert "machine " in told.out
     assert "many: cpu" in told.out
     assert "not rocm: " in told.out
-    found = asrbench("doctor", "--stacks", stack, "--json").json()
+    found = in_process("doctor", "--stacks", stack, "--json").json()
     assert {one["stack"] for one in found["stacks"]} == {"pocketsphinx", "many"}
     assert found["gpus"] == [] or found["gpus"][0]["uses"]
 
 
-def test_a_stack_that_cannot_run_here_says_why(asrbench, stack):
+def test_a_stack_that_cannot_run_here_says_why(in_process, stack):
     file = stack / "pyproject.toml"
     text = file.read_text(encoding="utf-8").replace(json.dumps(CHAIN), '["rocm"]')
     file.write_text(text, encoding="utf-8")
     choice = stack_choice(read_stack(stack), [])
     assert choice.accelerator is None
     assert "cannot run here: rocm: no GPU here offers rocm" in choice.better["rocm"]
-    assert asrbench("doctor", "--stacks", stack).code == 0  # another can
+    assert in_process("doctor", "--stacks", stack).code == 0  # another can
 
 
-def test_a_stack_file_that_is_wrong_is_named(asrbench, tmp_path):
-    done = asrbench("doctor", "--stacks", tmp_path / "nowhere")
+def test_a_stack_file_that_is_wrong_is_named(in_process, tmp_path):
+    done = in_process("doctor", "--stacks", tmp_path / "nowhere")
     assert done.code == 2
     assert "there is no such folder" in done.err

@@ -94,7 +94,7 @@ def test_snippets_that_cannot_be_used_are_listed_by_the_command_in_the_error(
     assert "0 of 2 recordings can be used" in paste(refused.err, "All of them: ").out
 
 
-def test_a_recording_is_mended_by_a_quoted_command(asrbench, tmp_path):
+def test_a_recording_is_mended_by_a_quoted_command(in_process, tmp_path):
     (tmp_path / f"{ODD}.m4a").write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(999))
     streamed = tmp_path / f"{ODD}, streamed.wav"
     soundfile.write(streamed, np.full(16_000, 0.1), 16_000)
@@ -103,7 +103,7 @@ def test_a_recording_is_mended_by_a_quoted_command(asrbench, tmp_path):
     streamed.write_bytes(content)
     for recording in list(tmp_path.iterdir()):
         recording.with_suffix(".txt").write_text("hello", encoding="utf-8")
-    problems = asrbench("snippets", "check", tmp_path).out.splitlines()[:2]
+    problems = in_process("snippets", "check", tmp_path).out.splitlines()[:2]
     commands = sorted(shlex.split(line.rpartition(" it: ")[2]) for line in problems)
     assert commands == [
         ["ffmpeg", "-i", f"{ODD}.m4a", "NAME.wav"],

@@ -186,12 +186,12 @@ def test_segments_of_a_long_recording_keep_their_names_apart(tmp_path):
     assert [s.error for s in collect_snippets(tmp_path / "m.jsonl")] == [None, None]
 
 
-def test_texts_in_hidden_folders_are_not_warned_of(asrbench, tmp_path):
+def test_texts_in_hidden_folders_are_not_warned_of(in_process, tmp_path):
     soundfile.write(tmp_path / "a.wav", noise(1), RATE)
     (tmp_path / "a.txt").write_text("x", encoding="utf-8")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "x.txt").write_text("x", encoding="utf-8")
-    assert "warning" not in asrbench("snippets", "check", tmp_path).out
+    assert "warning" not in in_process("snippets", "check", tmp_path).out
 
 
 def test_the_hash_of_a_set_changes_with_a_language(tmp_path):

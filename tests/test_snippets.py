@@ -213,7 +213,7 @@ def test_the_hash_of_a_set_changes_with_text_or_audio_and_not_with_order(tmp_pat
     assert set_sha256(collect_snippets(tmp_path)) != before
 
 
-def test_check_tells_every_problem_and_every_warning_at_once(asrbench, tmp_path):
+def test_check_tells_every_problem_and_every_warning_at_once(in_process, tmp_path):
     record(tmp_path / "good.wav", "one two three", seconds=61)
     record(tmp_path / "silent.wav", level=0.0)
     record(tmp_path / "textless.wav", None)
@@ -223,7 +223,7 @@ def test_check_tells_every_problem_and_every_warning_at_once(asrbench, tmp_path)
     cut = record(tmp_path / "cut.wav")
     cut.write_bytes(cut.read_bytes()[:9000])
     (tmp_path / "lonely.txt").write_text("nobody", encoding="utf-8")
-    done = asrbench("snippets", "check", tmp_path)
+    done = in_process("snippets", "check", tmp_path)
     lines = done.out.splitlines()
     problems = [line.split(": ")[0] for line in lines if line.startswith("problem")]
     assert problems == ["problem  cut", "problem  silent", "problem  textless"]
@@ -235,22 +235,22 @@ def test_check_tells_every_problem_and_every_warning_at_once(asrbench, tmp_path)
     assert done.code == 1
 
 
-def test_check_ends_with_0_for_all_and_2_for_none(asrbench, tmp_path):
+def test_check_ends_with_0_for_all_and_2_for_none(in_process, tmp_path):
     record(tmp_path / "all" / "a.wav")
-    assert asrbench("snippets", "check", tmp_path / "all").code == 0
+    assert in_process("snippets", "check", tmp_path / "all").code == 0
     record(tmp_path / "none" / "a.wav", None)
-    done = asrbench("snippets", "check", tmp_path / "none")
+    done = in_process("snippets", "check", tmp_path / "none")
     assert (done.code, "0 of 1 recordings" in done.out) == (2, True)
     (tmp_path / "empty").mkdir()
     for folder in ("empty", "missing"):
-        done = asrbench("snippets", "check", tmp_path / folder)
+        done = in_process("snippets", "check", tmp_path / folder)
         assert done.code == 2
         assert folder in done.err
         assert "Traceback" not in done.err
 
 
-def test_the_shipped_snippets_can_all_be_used(asrbench):
-    done = asrbench("snippets", "check", SHIPPED)
+def test_the_shipped_snippets_can_all_be_used(in_process):
+    done = in_process("snippets", "check", SHIPPED)
     assert (done.code, "problem" in done.out, "warning" in done.out) == (0, False, False)
     found = find_snippets(SHIPPED)
     assert len(found) >= 12
