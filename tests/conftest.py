@@ -47,6 +47,29 @@ def runs(pid):
         return False
 
 
+def stack_toml(
+    name,
+    models=None,
+    *,
+    dependencies=("msgpack", "numpy"),
+    python=">=3.10,<3.15",
+    accelerators=("cpu",),
+):
+    """A stack's pyproject.toml; models: without options, else one of its own name."""
+    lines = [
+        "[project]",
+        f'name = "{name}"',
+        'version = "0"',
+        f'requires-python = "{python}"',
+        f"dependencies = {json.dumps(dependencies)}",
+        "[tool.asrbench]",
+        'worker = "worker.py"',
+        f"accelerators = {json.dumps(accelerators)}",
+        *(f"[tool.asrbench.models.{model}]" for model in (models or [name])),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
     """One ASRBENCH_HOME for the session, in a path with a space and a non-ASCII letter."""

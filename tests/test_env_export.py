@@ -8,25 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, STACKS
+from conftest import ROOT, STACKS, stack_toml
 from package_index import Server, sdist, wheel
-
-STACK = """
-[project]
-name = "{name}"
-version = "0"
-requires-python = "{python}"
-dependencies = {dependencies}
-[tool.asrbench]
-worker = "worker.py"
-accelerators = ["cpu"]
-[tool.asrbench.models.{name}]
-"""
 
 
 def _write(folder, dependencies, python=">=3.10,<3.15"):
     folder.mkdir(parents=True)
-    text = STACK.format(name=folder.name, dependencies=dependencies, python=python)
+    text = stack_toml(folder.name, dependencies=dependencies, python=python)
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
     shutil.copy(STACKS / "puppet" / "worker.py", folder)
     return folder

@@ -3,19 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import STACKS
-
-STACK = """
-[project]
-name = "{name}"
-version = "0"
-requires-python = ">=3.12,<3.13"
-dependencies = {dependencies}
-[tool.asrbench]
-worker = "worker.py"
-accelerators = ["cpu"]
-[tool.asrbench.models.{name}]
-"""
+from conftest import STACKS, stack_toml
 
 
 @pytest.fixture
@@ -25,7 +13,7 @@ def make(tmp_path, in_process):
     def make(name, dependencies, locked=True):
         folder = tmp_path / "stacks" / name
         folder.mkdir(parents=True)
-        text = STACK.format(name=name, dependencies=dependencies)
+        text = stack_toml(name, dependencies=dependencies, python=">=3.12,<3.13")
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
         (folder / "worker.py").write_text("", encoding="utf-8")
         if locked:

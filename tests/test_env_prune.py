@@ -8,23 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import STACKS
+from conftest import STACKS, stack_toml
 
 from orchestrator.environments.inventory import size_of
 from orchestrator.environments.store import MARKER
 
 LOCK = STACKS / "puppet" / "requirements.lock"
-STACK = """
-[project]
-name = "mine"
-version = "0"
-requires-python = ">=3.10,<3.15"
-dependencies = ["msgpack", "numpy"]
-[tool.asrbench]
-worker = "worker.py"
-accelerators = ["cpu"]
-[tool.asrbench.models.mine]
-"""
+STACK = stack_toml("mine")
 
 
 def test_what_no_stack_asks_for_goes_and_all_else_stays(asrbench, in_process, home, tmp_path):

@@ -14,24 +14,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, STACKS, runs
+from conftest import ROOT, STACKS, runs, stack_toml
 from trees import LIMIT_S, until
 
 from orchestrator import platforms
 
 ICE = Path("/sys/fs/cgroup/freezer") / f"asrbench-test-{os.getpid()}"
-STACK = """
-[project]
-name = "freezes"
-version = "0"
-requires-python = ">=3.10,<3.15"
-dependencies = ["msgpack", "numpy"]
-[tool.asrbench]
-worker = "worker.py"
-accelerators = ["cuda", "cpu"]
-[tool.asrbench.models.freezes-a]
-[tool.asrbench.models.freezes-b]
-"""
+STACK = stack_toml("freezes", ["freezes-a", "freezes-b"], accelerators=["cuda", "cpu"])
 FREEZES = """
 import atexit, os
 from pathlib import Path

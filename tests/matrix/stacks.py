@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from conftest import stack_toml
 
 from matrix.batches import BY_CLIP, GOOD, Batch, model_of
 from matrix.faults import CELLS
@@ -18,18 +19,6 @@ SABOTEUR = Path(__file__).resolve().parent / "saboteur"
 BY_OPTION = ("load", "shutdown")
 FOR_RUNS = ("fill_disk", "delete_run")
 CLIP_S = 0.05
-HEAD = """\
-[project]
-name = "{name}"
-version = "0"
-requires-python = ">=3.10,<3.15"
-dependencies = ["msgpack", "numpy"]
-[tool.asrbench]
-worker = "worker.py"
-accelerators = ["cpu"]
-"""
-# numpy takes most of an env's build, and nobody comes to need it
-LEAN_HEAD = HEAD.replace(', "numpy"', "")
 ENV_WORKER = """\
 from . import sabotage
 from .wire import Scene
@@ -44,7 +33,7 @@ def write_saboteur(folder: Path, lock: Path) -> None:
     shutil.copytree(SABOTEUR, folder / "saboteur")
     models = dict.fromkeys(model_of(cell) for cell in CELLS if cell.phase not in (*BY_CLIP, "env"))
     models |= dict.fromkeys(f"{phase}-{fault}" for phase in BY_OPTION for fault in FOR_RUNS)
-    text = HEAD.format(name="saboteur") + f"[tool.asrbench.models.{GOOD}]\n"
+    text = stack_toml("saboteur", [GOOD])
     for model in models:
         phase, _, fault = model.partition("-")
         options = f'{{ at = "{phase}", fault = "{fault}" }}'
@@ -57,7 +46,8 @@ def write_lean_stack(folder: Path, name: str, worker: str) -> Path:
     """A stack of one model that needs msgpack alone. Has no lock yet."""
     stack = folder / name
     shutil.copytree(SABOTEUR, stack)
-    text = LEAN_HEAD.format(name=name) + f"[tool.asrbench.models.{name}]\n"
+    # numpy takes most of an env's build, and nobody comes to need it
+    text = stack_toml(name, dependencies=["msgpack"])
     (stack / "pyproject.toml").write_text(text, encoding="utf-8")
     (stack / "worker.py").write_text(worker, encoding="utf-8")
     return stack

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import STACKS
+from conftest import STACKS, stack_toml
 
 from matrix import stacks
 from matrix.batches import GOOD
@@ -27,8 +27,7 @@ def fresh(tmp_path):
     def make(name):
         stack = tmp_path / "stäcks" / name
         shutil.copytree(stacks.SABOTEUR, stack)
-        text = stacks.HEAD.format(name=name) + f"[tool.asrbench.models.{name}]\n"
-        (stack / "pyproject.toml").write_text(text, encoding="utf-8")
+        (stack / "pyproject.toml").write_text(stack_toml(name), encoding="utf-8")
         shutil.copy(STACKS / "puppet" / "requirements.lock", stack)
         clips = stacks.write_clips(tmp_path / "clips", [("transcribe", "none")])
         return ["--stacks", stack, "--snippets", clips]
