@@ -109,7 +109,7 @@ def test_why_two_stacks_have_an_env_each(in_process, tmp_path):
 def test_no_answer_is_given_where_the_index_gives_none(asrbench, tmp_path):
     root = tmp_path / "stacks"
     _write(root / "one", ["msgpack"])
-    nowhere = {"UV_DEFAULT_INDEX": "http://user:geheim@127.0.0.1:9/simple"}
+    nowhere = {"UV_DEFAULT_INDEX": "http://user:geheim@127.0.0.1:9/geheimtoken/simple"}
     nowhere |= {"UV_HTTP_RETRIES": "0", "UV_CACHE_DIR": str(tmp_path / "cache")}
     done = asrbench("env", "why", "one", "--stacks", root, env=nowhere)
     assert done.code == 3
@@ -143,6 +143,7 @@ def _logs(asrbench):
             {"UV_INDEX": "https://me:geheim@a/x?token=geheim mine=https://b:8/geheim/"},
             {"UV_INDEX": "https://a mine=https://b:8"},
         ),
+        ({"HTTPS_PROXY": "http://me:ge,heim@p:1"}, {"HTTPS_PROXY": "http://p:1"}),
         ({"ALL_PROXY": "me:geheim@p:1"}, {"ALL_PROXY": "***@p:1"}),
         ({"https_proxy": "http://me:geheim@p:1"}, {"HTTPS_PROXY": "http://p:1"}),
     ],
@@ -188,7 +189,9 @@ def test_what_comes_from_git_is_pinned_by_a_commit(asrbench, tmp_path):
 def test_a_dependency_is_one_requirement_and_no_option_of_uv(in_process, tmp_path, requirement):
     folder = _write(tmp_path / "stacks" / "sly", ["msgpack"])
     file = folder / "pyproject.toml"
-    text = file.read_text(encoding="utf-8").replace("['msgpack']", f'["{requirement}"]')
+    text = file.read_text(encoding="utf-8")
+    assert '["msgpack"]' in text
+    text = text.replace('["msgpack"]', f'["{requirement}"]')
     file.write_text(text, encoding="utf-8")
     done = in_process("env", "lock", "sly", "--stacks", folder)
     assert done.code == 2

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import STACKS, stack_toml
 
+from orchestrator.environments import store
 from orchestrator.environments.inventory import size_of
 from orchestrator.environments.store import MARKER
 
@@ -67,3 +70,42 @@ def test_an_env_shares_its_packages_with_the_cache(puppet_env, environment):
         pytest.skip("envs and uv's cache are on two disks here")
     size = size_of(puppet_env)
     assert size.shared_bytes > size.total_bytes / 2  # bytecode is its own
+
+
+def test_an_old_env_whose_builder_was_killed_is_put_back_and_not_pruned(
+    in_process, puppet_env, home
+):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    # as it is between the two renames of a rebuild
+    puppet_env.rename(puppet_env.with_name(f".old-{puppet_env.name}-{gone.pid}"))
+    pruned = in_process("env", "prune")
+    assert pruned.code == 0
+    assert "puppet" not in pruned.out
+    assert in_process("env", "check", "puppet", "--stacks", STACKS).code == 0
+    assert puppet_env.is_dir()
+
+
+def test_what_is_being_deleted_is_no_env_any_more(tmp_path, monkeypatch):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / MARKER).write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # killed at its beginning
+    store.delete(tmp_path / "env")
+    assert list((tmp_path / "env").iterdir()) == []
+
+
+def test_stacks_on_a_disk_that_is_not_mounted_keep_their_envs(in_process, tmp_path):
+    folder = tmp_path / "disk" / "away"
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(stack_toml("away"), encoding="utf-8")
+    shutil.copy(STACKS / "puppet" / "worker.py", folder)
+    shutil.copy(STACKS / "puppet" / "requirements.lock", folder)
+    built = in_process("env", "build", "away", "--stacks", folder)
+    assert built.code == 0, built.err
+    env = Path(built.out.splitlines()[-1])
+    folder.rename(tmp_path / "away")
+    in_process("env", "prune")
+    assert env.is_dir()
+    (tmp_path / "disk" / "another").mkdir()
+    in_process("env", "prune")
+    assert not env.exists()

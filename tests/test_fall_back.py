@@ -12,6 +12,7 @@ from gpu_trees import STRIX_HALO, STRIX_HALO_IS_THERE
 from orchestrator.environments.build import ensure_env
 from orchestrator.errors import EnvError
 from orchestrator.platforms.gpus.display_class import gpus_of
+from orchestrator.run.chain import _rows_of_one_device
 from orchestrator.run.device_loss import lost_device
 
 STACK = """
@@ -134,6 +135,24 @@ def test_what_was_answered_before_the_device_died_holds(run):
     assert summary["device"] == "rocm+cpu"
     assert summary["crashes"] == 2
     assert "device:cpu+rocm" in done.json()["signature"]
+
+
+def test_rows_hold_under_the_key_that_was_used_and_not_the_one_expected(run, monkeypatch):
+    """Of a stack without a lock, or one that gets another Python, the key is not known before."""
+    monkeypatch.setattr("orchestrator.run.jobs.likely_minor", lambda *_: 99)
+    words = ["--max-crashes", "2", "--retries", "0"]
+    done, rows, _ = run("rocm=lost:3 vulkan=no-load", *words)
+    assert done.code == 0, done.err
+    assert [row["device"] for row in rows] == ["rocm", "rocm", "cpu", "cpu"]
+
+
+def test_a_row_that_two_devices_answered_in_part_is_made_again():
+    every = {(snippet, "", repeat) for snippet in "abc" for repeat in (1, 2)}
+    a1, a2, b1, b2, c1 = (("a", "", 1), ("a", "", 2), ("b", "", 1), ("b", "", 2), ("c", "", 1))
+    done = {a1: "rocm", a2: "rocm", b1: "vulkan", b2: "rocm", c1: "vulkan"}
+    assert _rows_of_one_device(every, done, "cpu") == {a1: "rocm", a2: "rocm"}
+    assert _rows_of_one_device(every, done, "rocm") == {a1: "rocm", a2: "rocm", b2: "rocm"}
+    assert _rows_of_one_device(every, done, "vulkan").keys() == {a1, a2, b1, c1}
 
 
 def _answers(lines):

@@ -214,6 +214,20 @@ def test_what_was_seen_first_is_what_is_installed_until_it_is_locked_anew(
     assert again.code == 0, again.err
 
 
+def test_one_stack_forgets_its_own_torch_alone(monkeypatch, tmp_path, stack):
+    from orchestrator.environments.install import forget_torch
+    from orchestrator.stacks import read_stack
+
+    monkeypatch.setenv("ASRBENCH_HOME", str(tmp_path))
+    folder = tmp_path / "envs" / ".torch-locks"
+    folder.mkdir(parents=True)
+    names = [f"{stack.name}-{'0' * 12}.lock", f"{stack.name}-two-{'0' * 12}.lock"]
+    for name in names:
+        (folder / name).write_text("", encoding="utf-8")
+    forget_torch(read_stack(stack))
+    assert [file.name for file in folder.iterdir()] == names[1:]
+
+
 UV_SAYS = """\
 helper==1.0 \\
     --hash=sha256:00

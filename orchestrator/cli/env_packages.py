@@ -124,8 +124,9 @@ def lock(stack: str, stacks: tuple[Path, ...]) -> None:
     from orchestrator.stacks import find_stack
 
     found = find_stack(every_stack(stacks), stack)
+    locks = lock_all(found)
     forget_torch(found)
-    for made in lock_all(found):
+    for made in locks:
         click.echo(f"{made.file}")
 
 

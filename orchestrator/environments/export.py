@@ -27,13 +27,12 @@ from orchestrator.stacks import Stack
 
 MAX_PYPROJECT_BYTES = 1 << 20
 TAIL_LINES = 15
-# uv's variable → pip's option for each of its values
-_OPTIONS = {
-    "UV_DEFAULT_INDEX": "--index-url",
-    "UV_INDEX_URL": "--index-url",
-    "UV_INDEX": "--extra-index-url",
-    "UV_EXTRA_INDEX_URL": "--extra-index-url",
-    "UV_FIND_LINKS": "--find-links",
+# uv's variable → pip's; not options, as other users can read a command line
+_VARIABLES = {
+    "UV_DEFAULT_INDEX": "PIP_INDEX_URL",
+    "UV_INDEX_URL": "PIP_INDEX_URL",
+    "UV_INDEX": "PIP_EXTRA_INDEX_URL",
+    "UV_EXTRA_INDEX_URL": "PIP_EXTRA_INDEX_URL",
 }
 
 
@@ -51,53 +50,66 @@ def export(stack: Stack, way: Way, folder: Path, say: Say) -> list[Path]:
     except OSError as error:
         raise EnvError(f"cannot make {folder}: {error.strerror}") from error
     say(f"{stack.name}: fetching its packages into {folder}")
-    before = set(folder.iterdir())
     locked = ["--no-deps", "--require-hashes", "--requirement"]
-    _pip(env, folder, [*_indexes(), *locked, str(lock.file)])
+    _pip(env, folder, [*_find_links(), *locked, str(lock.file)], _indexes())
     if lock.torch:
         _fetch_torch(env, lock, folder, locked)
-    for sdist in sorted(set(folder.glob("*.tar.gz")) - before):
+    for sdist in sorted(folder.glob("*.tar.gz")):  # also of a time before that was interrupted
         needs = _build_requirements(sdist)
         if needs:
             say(f"{stack.name}: {sdist.name} is built where it is installed: {', '.join(needs)}")
-            _pip(env, folder, [*_indexes(), *needs])
+            _pip(env, folder, [*_find_links(), *needs], _indexes())
     return sorted(file for file in folder.iterdir() if file.suffix in (".whl", ".gz"))
 
 
 def _fetch_torch(env: Env, lock: Lock, folder: Path, locked: list[str]) -> None:
     build = lock.torch_build
     assert build is not None
-    minor = env.minor
-    options = [word for word in torch_sources(build, lock.torch, minor) if word != "--no-config"]
-    options = ["--index-url" if word == "--default-index" else word for word in options]
+    options = [
+        {"--default-index": "--index-url"}.get(word, word)
+        for word in torch_sources(build, lock.torch, env.minor)
+        if word != "--no-config"
+    ]
+    variables = dict(build.build_environment)
     if build.index is None:
-        options = _indexes()
+        options, variables = _find_links(), variables | _indexes()
+    else:
+        variables["PIP_CONFIG_FILE"] = os.devnull  # it may name another index
     # what is built finds setuptools in the env, as when the env itself was built
     words = ["--no-build-isolation", *options, *locked, str(env.folder / LOCK_FILE)]
-    _pip(env, folder, words, dict(build.build_environment))
+    _pip(env, folder, words, variables)
 
 
-def _indexes() -> list[str]:
+def _indexes() -> dict[str, str]:
     environment = uv_environment()
-    options = [
-        word
-        for name, option in _OPTIONS.items()
-        for value in environment.get(name, "").replace(",", " ").split()
-        for word in (option, value.partition("=")[2] or value)  # an index may have a name in front
+    found: dict[str, str] = {}
+    for name, variable in _VARIABLES.items():
+        # an index may have a name in front
+        values = [one.partition("=")[2] or one for one in environment.get(name, "").split()]
+        if values:
+            found[variable] = " ".join([*found.get(variable, "").split(), *values])
+    return found
+
+
+def _find_links() -> list[str]:
+    links = [one for one in uv_environment().get("UV_FIND_LINKS", "").split(",") if one]
+    closed = os.environ.get("UV_OFFLINE") or os.environ.get("UV_NO_INDEX")
+    return [
+        *(word for link in links for word in ("--find-links", link)),
+        *(["--no-index"] if closed else []),
     ]
-    return [*options, *(["--no-index"] if environment.get("UV_NO_INDEX") else [])]
 
 
-def _pip(env: Env, folder: Path, words: list[str], variables: dict[str, str] | None = None) -> None:
+def _pip(env: Env, folder: Path, words: list[str], variables: dict[str, str]) -> None:
     """Run pip download for the env's interpreter."""
     log = paths.envs_home() / "logs" / f"{env.stack}-export.log"
     command = [sys.executable, "-m", "pip", "--python", str(env.python), "download", *words]
     command += ["--dest", str(folder), "--disable-pip-version-check", "--no-input", "--quiet"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    # named as options, or an index that torch must not see
+    # asked for by variables of our own, or an index that torch must not see
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
         kept.pop(name, None)
-    kept |= {"PYTHONUTF8": "1", **(variables or {})}
+    kept |= {"PYTHONUTF8": "1", **variables}
     done = subprocess.run(
         command,
         env=kept,

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -61,8 +62,10 @@ def install(stack: Stack, lock: Lock, minor: int, folder: Path, log: Path, say: 
 
 def forget_torch(stack: Stack) -> None:
     """Let the next build resolve the stack's torch anew."""
-    for file in _torch_locks().glob(f"{stack.name}-*.lock"):
-        file.unlink(missing_ok=True)
+    own = re.compile(re.escape(stack.name) + r"-[0-9a-f]{12}\.lock")
+    for file in _torch_locks().glob("*.lock"):
+        if own.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def _install_hashed(job: _Job, words: list[str]) -> None:

@@ -83,7 +83,7 @@ def unneeded() -> list[Env]:
 def _is_asked_for(env: Env) -> bool:
     """In doubt it is: its disk may not be there just now, or its GPU, or another table's torch."""
     folder = env.stack_folder
-    if folder is None or not folder.parent.is_dir():
+    if folder is None or not folder.parent.is_dir() or not any(folder.parent.iterdir()):
         return True
     if env.torch_table and env.torch_table != table_file() and env.torch_table.exists():
         return True

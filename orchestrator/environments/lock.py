@@ -122,6 +122,7 @@ def make_lock(stack: Stack, way: Way) -> Lock:
     arguments = ["pip", "compile", "pyproject.toml", "--universal", "--generate-hashes"]
     arguments += ["--python-version", f"3.{allowed_minors(stack)[0]}"]
     arguments += ["--no-header", "--no-emit-index-url", "--no-emit-find-links"]
+    arguments += ["--annotate", "--annotation-style", "split"]  # see _without_torch
     if accelerator in stack.groups:
         arguments += ["--extra", accelerator]
     log = paths.envs_home() / "logs" / f"{stack.name}-lock.log"

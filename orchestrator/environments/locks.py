@@ -41,15 +41,19 @@ def hold_env(name: str, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def is_free(name: str) -> bool:
-    """Whether no process changes the env of that name just now."""
+@contextlib.contextmanager
+def only_if_free(name: str) -> Iterator[bool]:
+    """Hold the env of that name if no process changes it just now; says whether."""
     lock = filelock.FileLock(_folder() / f"{name}.lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        return False
-    lock.release()
-    return True
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -34,6 +34,9 @@ _ALONE = frozenset(
     "UV_NATIVE_TLS UV_SYSTEM_CERTS UV_KEYRING_PROVIDER UV_PYTHON_DOWNLOADS "
     "UV_CONCURRENT_DOWNLOADS UV_CONCURRENT_BUILDS UV_CONCURRENT_INSTALLS".split()
 )
+_INDEXES = (
+    "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL PIP_INDEX_URL PIP_EXTRA_INDEX_URL"
+).split()
 _FOLDERS = ("UV_CACHE_DIR", "UV_CONFIG_FILE")
 _TOLD = (
     "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL UV_INDEX_STRATEGY UV_FIND_LINKS "
@@ -74,14 +77,19 @@ def package_sources(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     environment = uv_environment(environ=environ)
     given = {name: environment.get(name) or environment.get(name.lower(), "") for name in _TOLD}
     return {
-        name: " ".join(_place(one) for one in re.split(r"[\s,]+", value) if one)
+        name: " ".join(map(_place, value.split("," if "LINKS" in name else None)))
         for name, value in given.items()
         if value
     }
 
 
 def without_secrets(text: str) -> str:
-    """The text with users, passwords and queries of its URLs taken out."""
+    """The text with users, passwords and queries of its URLs taken out, and our indexes' paths."""
+    for name in _INDEXES:
+        for value in (os.environ.get(name) or "").split():
+            path = urlsplit(value.partition("=")[2] if "=" in value else value).path.strip("/")
+            if "/" in path:  # the last part is a name as a rule, one before it may be a token
+                text = text.replace(path, "***")
     return _USER_WITHOUT_SCHEME.sub("***@", _QUERY.sub(r"\1?***", _USER.sub("***@", text)))
 
 

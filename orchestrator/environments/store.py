@@ -21,7 +21,7 @@ import psutil
 from orchestrator import paths
 from orchestrator.environments.env import Env
 from orchestrator.environments.lock import Lock, allowed_minors
-from orchestrator.environments.locks import hold_env, is_free, refuse_if_used
+from orchestrator.environments.locks import hold_env, only_if_free, refuse_if_used
 from orchestrator.environments.uv import uv_version
 from orchestrator.errors import EnvError
 from orchestrator.stacks import Stack
@@ -50,8 +50,9 @@ def _restored(folder: Path) -> Env | None:
     """The old env, if its builder was killed while it put the new one in its place."""
     for old in folder.parent.glob(f".old-{folder.name}-*"):
         if read_env(old) and not _lives(old.name.rpartition("-")[2]):
-            with contextlib.suppress(OSError):  # another process was faster
-                old.rename(folder)
+            with contextlib.suppress(OSError), only_if_free(folder.name) as free:
+                if free:
+                    old.rename(folder)
             return read_env(folder)
     return None
 
@@ -107,10 +108,23 @@ def folder_name(stack: Stack, accelerator: str, lock: Lock, minor: int) -> str:
 
 def abandoned_builds() -> list[Path]:
     """Folders of builds and removals whose process is gone, and that nobody is at work on."""
+    for old in paths.envs_home().glob(".old-*"):  # whole, if its builder was killed at its end
+        place = paths.envs_home() / _name_of(old)
+        if not place.exists():
+            _restored(place)
     folders = [*paths.envs_home().glob(".new-*"), *paths.envs_home().glob(".old-*")]
     gone = [one for one in folders if not _lives(one.name.rpartition("-")[2])]
     # a process of another container has an id that says nothing here, but the lock is one
-    return [one for one in gone if is_free(one.name[len(".new-") :].rpartition("-")[0])]
+    found = []
+    for one in gone:
+        with only_if_free(_name_of(one)) as free:
+            found += [one] if free else []
+    return found
+
+
+def _name_of(abandoned: Path) -> str:
+    """Of the env that .new-NAME-PID or .old-NAME-PID was to be, or was."""
+    return abandoned.name[len(".new-") :].rpartition("-")[0]
 
 
 def _lives(pid: str) -> bool:
@@ -133,4 +147,6 @@ def rename(source: Path, target: Path) -> None:
 
 def delete(folder: Path) -> None:
     """Delete a folder as far as it can be deleted; what stays is in nobody's way."""
+    with contextlib.suppress(OSError):  # first: half of an env is not to be taken for one
+        (folder / MARKER).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)

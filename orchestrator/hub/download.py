@@ -71,7 +71,7 @@ class _Blob:
 
     @property
     def partial(self) -> Path:
-        return self.folder / f"{self.file.digest}.incomplete"
+        return self.folder / f"{self.file.digest}.asrbench-incomplete"
 
     @property
     def had_bytes(self) -> int:
@@ -163,8 +163,11 @@ def _complete(
                 _fetch(wanted, blob, progress)
         finally:
             progress.close()
+        # first, so that nobody takes for whole what has only some of its names
+        remember(wanted.model_copy(update={"verified_at": datetime.now(UTC)}))
         for blob in blobs:
-            _give_names(blob, snapshot_folder(wanted.repository, wanted.commit))
+            snapshot = snapshot_folder(wanted.repository, wanted.commit)
+            _give_names(blob, snapshot, may_move=blob in lacking)
 
 
 def _fetch(wanted: CheckpointRecord, blob: _Blob, progress: Progress) -> None:
@@ -186,14 +189,18 @@ def _fetch(wanted: CheckpointRecord, blob: _Blob, progress: Progress) -> None:
         progress.advance(-blob.file.size_bytes)  # what was there before was of no use
 
 
-def _give_names(blob: _Blob, snapshot: Path) -> None:
-    """Link the names to the content, or where there are no links put it under them."""
+def _give_names(blob: _Blob, snapshot: Path, may_move: bool) -> None:
+    """Link the names to the content, or where there are no links put it under them.
+
+    may_move: it was fetched just now, so no other revision has a link to it.
+    """
     for number, name in enumerate(blob.names, start=1):
         pointer = snapshot / name
         pointer.parent.mkdir(parents=True, exist_ok=True)
         if client.links_wanted() and _link(pointer, blob.path):
             continue
-        if number < len(blob.names):
+        pointer.unlink(missing_ok=True)  # it may be a link, and be written through
+        if number < len(blob.names) or not may_move:
             shutil.copyfile(blob.path, pointer)
         else:
             blob.path.replace(pointer)
@@ -213,6 +220,8 @@ def _name_revision(wanted: CheckpointRecord) -> None:
     if wanted.revision != wanted.commit:
         ref = repository_folder(wanted.repository) / "refs" / wanted.revision
         with contextlib.suppress(OSError):  # a cache that only an administrator may write
+            if ref.exists():  # another program may have moved it on
+                return
             ref.parent.mkdir(exist_ok=True)
             ref.write_bytes(wanted.commit.encode())
 

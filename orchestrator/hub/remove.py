@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.checkpoint_record import forget, recorded
+from orchestrator.checkpoint_record import forget, read_records, recorded
 from orchestrator.checkpoints import (
     cached_commit,
     find_checkpoint,
@@ -21,7 +21,7 @@ from orchestrator.hub import client
 from orchestrator.hub.download import alone
 from orchestrator.stacks import Model
 
-_PARTIAL = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.incomplete")
+_PARTIAL = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.asrbench-incomplete")
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,11 @@ def remove(model: Model, others: Sequence[Model]) -> Removed:
             for other in others
             if (other.checkpoint or "").partition(":")[0] == repository
             and _commit_of(other) == commit
-            and find_checkpoint(other).missing is None
+            and (_is_recorded(other) or find_checkpoint(other).missing is None)
         ]
         doomed = own.difference(*(_wanted(other, there) for other in sharing))
-        freed_bytes = _left_over(folder)
+        doomed -= _recorded_elsewhere(model, repository, commit)
+        freed_bytes = _left_over(folder, model)
         if commit and doomed:
             names = None if doomed == there else doomed
             freed_bytes += client.delete_cached(hub_cache(), repository, commit, names)
@@ -96,12 +97,29 @@ def _names_in(snapshot: Path) -> set[str]:
     }
 
 
-def _left_over(folder: Path) -> int:
-    """Delete what interrupted downloads left: parts, and contents without a name."""
+def _is_recorded(model: Model) -> bool:
+    return recorded(model.checkpoint or "", model.revision) is not None
+
+
+def _recorded_elsewhere(model: Model, repository: str, commit: str | None) -> set[str]:
+    """Files of checkpoints that are recorded, of stacks that nobody named this time, too."""
+    return {
+        file.name
+        for one in read_records()
+        if (one.repository, one.commit) == (repository, commit)
+        and not one.is_of(model.checkpoint or "", model.revision)
+        for file in one.files
+    }
+
+
+def _left_over(folder: Path, model: Model) -> int:
+    """Delete what our interrupted downloads left: parts, and contents without a name."""
     freed_bytes = 0
     named = {path.resolve() for path in (folder / "snapshots").rglob("*")}
+    known = recorded(model.checkpoint or "", model.revision)
+    own = {file.digest for file in known.files} if known else set()
     for path in list((folder / "blobs").glob("*")):
-        if _PARTIAL.fullmatch(path.name) or (path.suffix == "" and path.resolve() not in named):
+        if _PARTIAL.fullmatch(path.name) or (path.name in own and path.resolve() not in named):
             freed_bytes += path.lstat().st_size
             _delete(path)
     return freed_bytes

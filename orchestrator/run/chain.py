@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orchestrator.environments.choice import choose
 from orchestrator.errors import AsrbenchError
@@ -61,18 +61,24 @@ def _run_chain(
     except AsrbenchError as error:
         raise GivenUp("failed", "env", str(error)) from error
     failed: list[str] = []
-    by_accelerator = chain_keys(job, chain, options)
-    keys = frozenset(by_accelerator.values())
-    tried: list[str] = []
+    keys = chain_keys(job, chain, options)
+    every = {task.id for task in pending_tasks(snippets, options.repeats, frozenset())}
+    done = {
+        task: one.key
+        for one in held()
+        if one.model == job.model.name and one.key in keys.values()
+        for task in done_by([one]) & every
+    }
 
     def of_key(key: str) -> Deaths:
         return Deaths(one for one in held() if (one.model, one.key) == (job.model.name, key))
 
-    done = done_by(one for one in held() if one.model == job.model.name and one.key in keys)
     for way, following in zip(chain.ways, [*chain.ways[1:], None], strict=True):
         better = chain.better(job.stack, way)
         fell_back = (*(f"{name}: {why}" for name, why in better.items()), *failed)
-        turn = Turn(job, Use(way, following is None, fell_back, keys, done), options, recorder)
+        done = _rows_of_one_device(every, done, keys.get(way.accelerator))
+        use = Use(way, following is None, fell_back, frozenset(keys.values()), frozenset(done))
+        turn = Turn(job, use, options, recorder)
         try:
             with contextlib.ExitStack() as stack:
                 turn.run(snippets, of_key, stack)
@@ -84,17 +90,25 @@ def _run_chain(
                 raise
             failed.append(_reason(way.accelerator, given_up))
             _tell(job, given_up, f"{failed[-1]}; goes on with {following.accelerator}", recorder)
-        tried.append(by_accelerator.get(way.accelerator, ""))
-        died = turn.undone().union(*(of_key(key).ids() for key in tried))
-        every = {task.id for task in pending_tasks(snippets, options.repeats, frozenset())}
-        done = _whole_rows(every, (every if turn.started else done) - died)
+        if turn.key:  # it may be another one than was expected, as of a stack without a lock
+            keys[way.accelerator] = turn.key
+            done = dict.fromkeys(every - turn.undone(), turn.key) | done
+        died = turn.undone() | of_key(keys.get(way.accelerator, "")).ids()
+        done = {task: key for task, key in done.items() if task not in died}
 
 
-def _whole_rows(every: set[TaskId], done: Iterable[TaskId]) -> frozenset[TaskId]:
-    """Of what is done, the snippets of which each repeat is: a row is of one device."""
-    done = frozenset(done)
-    again = {snippet for snippet, _, _ in every - done}
-    return frozenset(one for one in done if one[0] not in again)
+def _rows_of_one_device(
+    every: set[TaskId], done: Mapping[TaskId, str], own: str | None
+) -> dict[TaskId, str]:
+    """Of what is done: whole rows of one device, and of the others what own has answered.
+
+    With --repeat, a row of which another device has answered but a part is made again.
+    """
+    devices: dict[str, set[str | None]] = {}
+    for task in every:
+        devices.setdefault(task[0], set()).add(done.get(task))
+    whole = {snippet for snippet, keys in devices.items() if len(keys) == 1 and None not in keys}
+    return {task: key for task, key in done.items() if task[0] in whole or key == own}
 
 
 def _reason(accelerator: str, given_up: GivenUp) -> str:

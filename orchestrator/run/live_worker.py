@@ -199,7 +199,7 @@ class LiveWorker:
             self._env.lock_sha256,
             replay_command(
                 self._recorder.folder,
-                self._job.model.name,
+                self._job,
                 snippet or self._last,
                 self._env.accelerator,
             ),
@@ -222,10 +222,10 @@ def worker_spec(job: ModelJob, env: Env, options: RunOptions) -> WorkerSpec:
     )
 
 
-def replay_command(folder: Path, model: str, snippet: str | None, accelerator: Accelerator) -> str:
-    """The one command that does it again."""
-    where = [] if accelerator == "cpu" else ["--accelerator", accelerator]
-    words = ["asrbench", "replay", *where, "--", str(folder.resolve()), model]
+def replay_command(folder: Path, job: ModelJob, snippet: str | None, used: Accelerator) -> str:
+    """The one command that does it again. used: the accelerator that it was on."""
+    where = ["--accelerator", used] if job.stack.accelerators != (used,) else []
+    words = ["asrbench", "replay", *where, "--", str(folder.resolve()), job.model.name]
     return quoted([*words, *([snippet] if snippet else [])])
 
 

@@ -54,7 +54,7 @@ class Turn:
         self._job = job
         self._name = job.model.name
         self._use = use
-        self.started = False  # it came so far that it has tasks
+        self.key: str | None = None  # of its attempts, when it came so far that it has tasks
         self._tasks: list[Task] = []
         self._deaths = Deaths(())
         self._options = options
@@ -90,7 +90,7 @@ class Turn:
         )
         tasks = self._tasks = pending_tasks(snippets, self._options.repeats, self._use.done)
         deaths = self._deaths = mine(key)
-        self.started = True
+        self.key = key
         pending_s = sum(task.snippet.duration_s or 0.0 for task in tasks)
         self._recorder.view.model_begins(self._name, len(tasks), pending_s)
         try:
@@ -202,7 +202,7 @@ class Turn:
         crash = None
         if worker:
             if not fault.alive:
-                command = replay_command(self._recorder.folder, self._name, None, env.accelerator)
+                command = replay_command(self._recorder.folder, self._job, None, env.accelerator)
                 crash = worker.crash(fault, env.lock_sha256, command)
             self._quarantine(worker.close())
         message = fault.message
