@@ -143,6 +143,7 @@ def prune(ctx: click.Context) -> None:
     A stack is looked for in the folder that its env was built for. What it has locked and built
     stays, and so do checkpoints and uv's cache. Exit code 1 if one could not be deleted.
     """
+    from orchestrator.environments.bytecode import drop_unused
     from orchestrator.environments.inventory import size_of, unneeded
     from orchestrator.environments.store import abandoned_builds, delete, remove_env
     from orchestrator.errors import EnvError
@@ -162,6 +163,9 @@ def prune(ctx: click.Context) -> None:
     for folder in abandoned_builds():
         delete(folder)
         click.echo(printable(f"removed {folder}"))
+    freed_bytes = drop_unused()
+    if freed_bytes:
+        click.echo(f"removed bytecode that no env has: {freed_bytes / 1e6:.0f} MB")
     ctx.exit(code)
 
 

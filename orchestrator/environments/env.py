@@ -9,6 +9,11 @@ from orchestrator.platforms import venv_python
 from schemas.records import Accelerator
 
 
+def site_packages(folder: Path) -> list[Path]:
+    """Where a virtualenv has its packages; one folder, if it is whole."""
+    return [*folder.glob("lib/python3.*/site-packages"), *folder.glob("Lib/site-packages")]
+
+
 @dataclass(frozen=True)
 class Proof:
     """What a worker had loaded when its env was proved."""

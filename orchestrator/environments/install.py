@@ -1,6 +1,6 @@
 """The packages of one env, by its locks: with hashes, from git by commit, and torch from its index.
 
-Compiled here and never written at run time: load times do not depend on who was first, and an
+They are compiled here and never at run time: load times do not depend on who was first, and an
 env's files stay as they were proved.
 """
 
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import paths
+from orchestrator.environments.bytecode import compile_all
+from orchestrator.environments.env import site_packages
 from orchestrator.environments.lock import Lock
 from orchestrator.environments.locks import Say
 from orchestrator.environments.torch_lock import LOCK_FILE, lock_torch, torch_sources
@@ -52,12 +54,12 @@ def install(stack: Stack, lock: Lock, minor: int, folder: Path, log: Path, say: 
     """Into the fresh virtualenv in folder, of Python 3.minor. Raises EnvError with uv's words."""
     with tempfile.TemporaryDirectory(prefix="asrbench-install-") as scratch:
         job = _Job(stack, lock, minor, folder, Path(scratch), log, say)
-        steps = [_install_hashed]
-        steps += [_install_from_git] if lock.from_git else []
-        steps += [_install_torch] if lock.torch else []
-        for step in steps:
-            # uv compiles all that is in the env, so the last one does it for all
-            step(job, ["--compile-bytecode"] if step is steps[-1] else [])
+        _install_hashed(job)
+        if lock.from_git:
+            _install_from_git(job)
+        if lock.torch:
+            _install_torch(job)
+    compile_all(folder)
 
 
 def forget_torch(stack: Stack) -> None:
@@ -68,21 +70,21 @@ def forget_torch(stack: Stack) -> None:
             file.unlink(missing_ok=True)
 
 
-def _install_hashed(job: _Job, words: list[str]) -> None:
+def _install_hashed(job: _Job) -> None:
     file = job.scratch / "hashed.txt"
     file.write_text(job.lock.hashed, encoding="utf-8")
-    sync = ["pip", "sync", "--require-hashes", "--allow-empty-requirements", *words, str(file)]
+    sync = ["pip", "sync", "--require-hashes", "--allow-empty-requirements", str(file)]
     job.uv(sync, f"the env of stack {job.stack.name!r} cannot be built")
 
 
-def _install_from_git(job: _Job, words: list[str]) -> None:
+def _install_from_git(job: _Job) -> None:
     file = job.scratch / "git.txt"
     file.write_text("".join(job.lock.from_git), encoding="utf-8")
-    install = ["pip", "install", "--no-deps", *words, "-r", str(file)]
+    install = ["pip", "install", "--no-deps", "-r", str(file)]
     job.uv(install, f"what stack {job.stack.name!r} takes from git cannot be installed")
 
 
-def _install_torch(job: _Job, words: list[str]) -> None:
+def _install_torch(job: _Job) -> None:
     """From its own index, by the hashes that it had when it was first seen here."""
     build = job.lock.torch_build
     assert build is not None
@@ -96,7 +98,7 @@ def _install_torch(job: _Job, words: list[str]) -> None:
     else:
         file = lock_torch(job.stack, job.lock, installed, job.scratch, job.log, where)
     run_uv(
-        ["pip", "install", "--require-hashes", "--no-deps", *words, *where, "-r", str(file)],
+        ["pip", "install", "--require-hashes", "--no-deps", *where, "-r", str(file)],
         job.scratch,
         job.log,
         f"torch of stack {job.stack.name!r} cannot be installed",
@@ -120,8 +122,8 @@ def _identity(lock: Lock, minor: int, installed: list[str]) -> str:
 
 def _installed(folder: Path) -> list[str]:
     """Names of what is in the virtualenv."""
-    places = [*folder.glob("lib/python3.*/site-packages"), *folder.glob("Lib/site-packages")]
-    return [one.name for one in importlib.metadata.distributions(path=[str(one) for one in places])]
+    places = [str(one) for one in site_packages(folder)]
+    return [one.name for one in importlib.metadata.distributions(path=places)]
 
 
 def _torch_locks() -> Path:
