@@ -91,11 +91,11 @@ def bare_uv(folder: Path, lock: Lock, torch_lock: Path | None) -> None:
 
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     run("venv", "--relocatable", "--no-project", "--python", sys.executable, str(folder))
-    options, compiled = ["--require-hashes", "--python", str(python)], ["--compile-bytecode"]
-    run("pip", "sync", *options, *([] if torch_lock else compiled), str(lock.file))
+    options = ["--require-hashes", "--compile-bytecode", "--python", str(python)]
+    run("pip", "sync", *options, str(lock.file))
     if torch_lock and lock.torch_build:
         sources = torch_sources(lock.torch_build, lock.torch, sys.version_info.minor)
-        run("pip", "install", "--no-deps", *options, *compiled, *sources, "-r", str(torch_lock))
+        run("pip", "install", "--no-deps", *options, *sources, "-r", str(torch_lock))
 
 
 def no_op(stack: Stack) -> tuple[float, int]:

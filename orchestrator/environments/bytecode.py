@@ -96,15 +96,31 @@ def _link(there: Path, here: Path) -> bool:
 
 
 def _compile(folder: Path, modules: list[_Module]) -> None:
+    """With all CPUs: a process for each, as compileall's own way to share work is slower."""
+    workers = min(os.cpu_count() or 1, len(modules))
+    python = [str(venv_python(folder)), "-I", "-X", "utf8", "-m", "compileall", "-qq"]
     with tempfile.TemporaryDirectory(prefix="asrbench-compile-") as scratch:
-        names = Path(scratch) / "names.txt"
-        names.write_text("".join(f"{one.source}\n" for one in modules), encoding="utf-8")
-        command = [str(venv_python(folder)), "-I", "-X", "utf8", "-m", "compileall", "-qq"]
-        command += ["-j", "0", "-s", str(folder), "-i", str(names)]
-        # its exit code only says that something could not be compiled
-        subprocess.run(
-            command, capture_output=True, check=False, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL
-        )
+        running = []
+        try:
+            for number in range(workers):
+                names = Path(scratch) / f"names-{number}.txt"
+                lines = [f"{one.source}\n" for one in modules[number::workers]]
+                names.write_text("".join(lines), encoding="utf-8")
+                command = [*python, "-s", str(folder), "-i", str(names)]
+                running.append(
+                    subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                    )
+                )
+            for process in running:  # the exit code only says that something cannot be compiled
+                process.wait(TIMEOUT_S)
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
 
 
 def _shared() -> Path:
