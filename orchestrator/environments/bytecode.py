@@ -12,7 +12,6 @@ import csv
 import hashlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +32,16 @@ class _Module:
     shared: Path
 
 
-def compile_all(folder: Path) -> None:
+def compile_all(folder: Path, scratch: Path) -> None:
     """Give every module that the env's packages installed its bytecode. Raises EnvError.
 
-    One that cannot be compiled has none, as with uv: some packages ship Python 2.
+    One that cannot be compiled has none, as with uv: some packages ship Python 2. scratch: a
+    folder for what is of no use afterwards.
     """
     try:
         missing = [one for one in _modules(folder) if not _link(one.shared, one.compiled)]
         if missing:
-            _compile(folder, missing)
+            _compile(folder, scratch, missing)
         for one in missing:
             one.shared.parent.mkdir(parents=True, exist_ok=True)
             _link(one.compiled, one.shared)
@@ -95,32 +95,25 @@ def _link(there: Path, here: Path) -> bool:
     return True
 
 
-def _compile(folder: Path, modules: list[_Module]) -> None:
+def _compile(folder: Path, scratch: Path, modules: list[_Module]) -> None:
     """With all CPUs: a process for each, as compileall's own way to share work is slower."""
     workers = min(os.cpu_count() or 1, len(modules))
     python = [str(venv_python(folder)), "-I", "-X", "utf8", "-m", "compileall", "-qq"]
-    with tempfile.TemporaryDirectory(prefix="asrbench-compile-") as scratch:
-        running = []
-        try:
-            for number in range(workers):
-                names = Path(scratch) / f"names-{number}.txt"
-                lines = [f"{one.source}\n" for one in modules[number::workers]]
-                names.write_text("".join(lines), encoding="utf-8")
-                command = [*python, "-s", str(folder), "-i", str(names)]
-                running.append(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                    )
-                )
-            for process in running:  # the exit code only says that something cannot be compiled
-                process.wait(TIMEOUT_S)
-        finally:
-            for process in running:
-                process.kill()
-                process.wait()
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for number in range(workers):
+            names = scratch / f"names-{number}.txt"
+            lines = [f"{one.source}\n" for one in modules[number::workers]]
+            names.write_text("".join(lines), encoding="utf-8")
+            command = [*python, "-s", str(folder), "-i", str(names)]
+            quiet = subprocess.DEVNULL
+            running.append(subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet))
+        for process in running:  # the exit code only says that something cannot be compiled
+            process.wait(TIMEOUT_S)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def _shared() -> Path:

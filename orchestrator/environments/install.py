@@ -13,7 +13,6 @@ import platform
 import re
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +51,16 @@ class _Job:
 
 def install(stack: Stack, lock: Lock, minor: int, folder: Path, log: Path, say: Say) -> None:
     """Into the fresh virtualenv in folder, of Python 3.minor. Raises EnvError with uv's words."""
-    with tempfile.TemporaryDirectory(prefix="asrbench-install-") as scratch:
-        job = _Job(stack, lock, minor, folder, Path(scratch), log, say)
-        _install_hashed(job)
-        if lock.from_git:
-            _install_from_git(job)
-        if lock.torch:
-            _install_torch(job)
-    compile_all(folder)
+    scratch = folder / ".asrbench-install"  # goes with the folder, if this is killed
+    scratch.mkdir()
+    job = _Job(stack, lock, minor, folder, scratch, log, say)
+    _install_hashed(job)
+    if lock.from_git:
+        _install_from_git(job)
+    if lock.torch:
+        _install_torch(job)
+    compile_all(folder, scratch)
+    shutil.rmtree(scratch)
 
 
 def forget_torch(stack: Stack) -> None:

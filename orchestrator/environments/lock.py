@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,14 +125,17 @@ def make_lock(stack: Stack, way: Way) -> Lock:
     if accelerator in stack.groups:
         arguments += ["--extra", accelerator]
     log = paths.envs_home() / "logs" / f"{stack.name}-lock.log"
-    with tempfile.TemporaryDirectory(prefix="asrbench-lock-") as folder:
-        exact = Path(folder) / "torch.txt"
-        # ===, as == would also take what an index or a folder has of it for one accelerator
-        lines = [f"{name}==={version}\n" for name, version in public_versions().items()]
+    # ===, as == would also take what an index or a folder has of it for one accelerator
+    lines = [f"{name}==={version}\n" for name, version in public_versions().items()]
+    exact = log.with_suffix(".torch.txt")
+    what = f"stack {stack.name!r} cannot be locked"
+    try:
+        exact.parent.mkdir(parents=True, exist_ok=True)
         exact.write_text("".join(lines), encoding="utf-8")
-        arguments += ["--constraints", str(exact)]
-        what = f"stack {stack.name!r} cannot be locked"
-        resolved = run_uv(arguments, stack.folder, log, what, MACOS)
+    except OSError as error:
+        raise EnvError(f"{what}: cannot write {exact}: {error.strerror}") from error
+    arguments += ["--constraints", str(exact)]
+    resolved = run_uv(arguments, stack.folder, log, what, MACOS)
     kept, torch = _without_torch(resolved)
     text = (
         f"# Made by: asrbench env lock {stack.name}\n"

@@ -108,6 +108,7 @@ def _run(
             raise
         finally:
             timer.cancel()
+            timer.join()
         out.seek(0)
         return _Done(status, out.read(), "".join(said), over.is_set())
 
