@@ -74,10 +74,13 @@ def _modules(folder: Path) -> Iterator[_Module]:
                 source = site / name
                 if not name.endswith(".py") or ".." in name.split("/") or not content_hash:
                     continue
-                with contextlib.suppress(OSError):  # deleted by a later package
+                # deleted by a later package, or a name that no package should record
+                with contextlib.suppress(OSError, ValueError):
                     place = source.relative_to(folder).as_posix()
                     # the file's time is in its bytecode
-                    went_in = [place, content_hash, str(int(source.stat().st_mtime)), magic]
+                    # its own hash: a later package may have put another one in its place
+                    content = hashlib.sha256(source.read_bytes()).hexdigest()
+                    went_in = [place, content, str(int(source.stat().st_mtime)), magic]
                     key = hashlib.sha256("\0".join(went_in).encode()).hexdigest()
                     compiled = source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc"
                     yield _Module(source, compiled, _shared() / key[:2] / f"{key[2:]}.pyc")
