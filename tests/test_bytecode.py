@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
+import venv
 from pathlib import Path
 
 import pytest
 from conftest import STACKS, stack_toml
 
 from orchestrator.environments import bytecode
+from orchestrator.environments.env import site_packages
+from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
 
 
@@ -51,6 +56,75 @@ def test_python_takes_it_and_tells_the_envs_own_paths(other_env):
     assert Path(file) == next(other_env.rglob("msgpack/__init__.py"))
     assert f"code object from '{file}'" not in done.stderr  # it would be compiled then
     assert "msgpack/__pycache__/__init__" in done.stderr.replace("\\", "/")
+
+
+@pytest.fixture
+def virtualenv(tmp_path, monkeypatch):
+    """virtualenv(name, **modules) → a fresh one with these modules, in a home of its own."""
+    monkeypatch.setenv("ASRBENCH_HOME", str(tmp_path))
+
+    def make(name, **modules):
+        folder = tmp_path / name
+        venv.create(folder, with_pip=False)
+        for module, source in modules.items():
+            file = site_packages(folder)[0] / f"{module}.py"
+            file.write_text(source, encoding="utf-8")
+            os.utime(file, (1e9, 1e9))
+        return folder
+
+    return make
+
+
+def _compile(folder):
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    bytecode.compile_all(folder, scratch)
+    return {file.name.partition(".")[0]: file for file in site_packages(folder)[0].rglob("*.pyc")}
+
+
+def test_only_what_has_the_same_bytes_is_shared(virtualenv):
+    one = _compile(virtualenv("one", same="a = 1", other="a = 1"))
+    two = _compile(virtualenv("two", same="a = 1", other="a = 2"))  # same time and size
+    assert [one[name].samefile(two[name]) for name in ("same", "other")] == [True, False]
+
+
+def test_what_cannot_be_compiled_is_left_out(virtualenv):
+    assert _compile(virtualenv("old", good="a = 1", python2="print 1")).keys() == {"good"}
+
+
+@pytest.mark.parametrize("spoil", [lambda whole: whole[:20], lambda whole: bytes(len(whole))])
+def test_bytecode_that_a_disk_spoiled_gets_into_no_further_env(virtualenv, spoil):
+    first = _compile(virtualenv("first", module="a = [1, 2, 3]"))["module"]
+    whole = first.read_bytes()
+    first.write_bytes(spoil(whole))
+    second = _compile(virtualenv("second", module="a = [1, 2, 3]"))["module"]
+    third = _compile(virtualenv("third", module="a = [1, 2, 3]"))["module"]
+    assert second.read_bytes() == whole
+    assert second.samefile(third)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="by a shell")
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("ulimit -f 8", "could not be written whole; is the disk full"),
+        ("kill -9 $$", "ended with -9"),
+    ],
+)
+def test_a_compiler_that_fails_fails_the_build_and_leaves_nothing(virtualenv, fault, words):
+    source = "".join(f"name{number} = 'value {number}'\n" for number in range(2000))
+    folder = virtualenv("env", module=source)
+    python = venv_python(folder)
+    real = python.rename(python.with_name("python-itself"))
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *compile_inside*) {fault};; esac\nexec "{real}" "$@"\n',
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+    with pytest.raises(EnvError, match=words):
+        _compile(folder)
+    assert list(folder.rglob("*.pyc")) == []
+    assert list((folder.parent / "envs").rglob("*.pyc")) == []
 
 
 def test_what_no_env_has_any_more_is_dropped(monkeypatch, tmp_path):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +12,17 @@ from conftest import STACKS, stack_toml
 
 from orchestrator.environments import store
 from orchestrator.environments.inventory import size_of
+from orchestrator.environments.locks import hold_env
 from orchestrator.environments.store import MARKER
+from orchestrator.errors import EnvError
 
 LOCK = STACKS / "puppet" / "requirements.lock"
 STACK = stack_toml("mine")
 
 
-def test_what_no_stack_asks_for_goes_and_all_else_stays(asrbench, in_process, home, tmp_path):
+def test_what_no_stack_asks_for_goes_and_all_else_stays(
+    asrbench, in_process, home, tmp_path, monkeypatch
+):
     stack = tmp_path / "mine"
     stack.mkdir()
     (stack / "pyproject.toml").write_text(STACK, encoding="utf-8")
@@ -35,18 +37,19 @@ def test_what_no_stack_asks_for_goes_and_all_else_stays(asrbench, in_process, ho
     marker = json.loads((env / MARKER).read_text(encoding="utf-8"))
     marker |= {"stack": "ghost", "stack_folder": str(tmp_path / "ghost")}
     (ghost / MARKER).write_text(json.dumps(marker), encoding="utf-8")
-    killed = home / "envs" / f".new-mine-cpu-0123456789ab-{2**22 + 1}"  # over any process id
+    killed, working = (home / "envs" / f".new-mine-cpu-{digit * 12}-1" for digit in "ab")
     killed.mkdir()
-    ours = home / "envs" / f".new-mine-cpu-0123456789ab-{os.getpid()}"
-    ours.mkdir()
+    working.mkdir()
     toml = stack / "pyproject.toml"
     toml.write_text("[project\n", encoding="utf-8")  # while somebody edits it
-    done = in_process("env", "prune")
+    monkeypatch.setenv("ASRBENCH_HOME", str(home))
+    with hold_env("mine-cpu-" + "b" * 12, print):
+        done = in_process("env", "prune")
     assert done.code == 0, done.err
     assert f"removed {ghost}: 0 MB" in done.out
     assert str(env) not in done.out
-    assert [one.exists() for one in (env, ours, ghost, killed)] == [True, True, False, False]
-    ours.rmdir()
+    assert [one.exists() for one in (env, working, ghost, killed)] == [True, True, False, False]
+    working.rmdir()
     toml.write_text(STACK, encoding="utf-8")
     assert in_process("env", "prune").out == ""
     with (stack / LOCK.name).open("a", encoding="utf-8") as lock:
@@ -75,15 +78,87 @@ def test_an_env_shares_its_packages_with_the_cache(puppet_env, environment):
 def test_an_old_env_whose_builder_was_killed_is_put_back_and_not_pruned(
     in_process, puppet_env, home
 ):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    # as it is between the two renames of a rebuild
-    puppet_env.rename(puppet_env.with_name(f".old-{puppet_env.name}-{gone.pid}"))
+    # as it is between the two renames of a rebuild; a container repeats process ids
+    puppet_env.rename(puppet_env.with_name(f".old-{puppet_env.name}-{os.getpid()}"))
     pruned = in_process("env", "prune")
     assert pruned.code == 0
     assert "puppet" not in pruned.out
     assert in_process("env", "check", "puppet", "--stacks", STACKS).code == 0
     assert puppet_env.is_dir()
+
+
+def test_a_removal_that_was_killed_does_not_come_back(in_process, home):
+    gone = _env(home / "envs" / ".gone-mine-cpu-0123456789ab-1")
+    assert f"removed {gone}" in in_process("env", "prune").out
+    assert not gone.exists()
+    assert not (home / "envs" / "mine-cpu-0123456789ab").exists()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Of an env that works, alone in its home."""
+    monkeypatch.setenv("ASRBENCH_HOME", str(tmp_path))
+    return _env(tmp_path / "envs" / "mine-cpu-0123456789ab")
+
+
+def _env(folder):
+    folder.mkdir(parents=True)
+    marker = {"stack": "mine", "accelerator": "cpu", "python": "3.11.2", "lock_sha256": "0"}
+    (folder / MARKER).write_text(json.dumps(marker | {"build_s": 1.0}), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_replacement_that_is_interrupted_leaves_one_of_the_two(place, monkeypatch, renames):
+    fresh = _env(store.beside(place, "new"))
+    (fresh / "fresh").touch()
+    rename = store.rename
+    done = []
+
+    def interrupted(source, target):
+        if len(done) == renames:
+            monkeypatch.setattr(store, "rename", refused)
+            raise KeyboardInterrupt
+        done.append(source)
+        rename(source, target)
+        if len(done) == 2 == renames:
+            raise KeyboardInterrupt
+
+    def refused(source, target):  # to put the old one back, too
+        raise EnvError("no")
+
+    monkeypatch.setattr(store, "rename", interrupted)
+    with pytest.raises((KeyboardInterrupt, EnvError)):
+        store.put_in_place(fresh, place)
+    with hold_env(place.name, print):
+        store.clear_up(place)
+    assert (place / "fresh").exists() == (renames == 2)
+    assert {one.name for one in place.parent.iterdir()} == {place.name, ".locks"}
+
+
+def test_an_old_env_stays_as_long_as_none_is_in_its_place(place, monkeypatch):
+    old = place.rename(store.beside(place, "old"))
+
+    def refused(self, target):
+        raise PermissionError(13, "in use")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refused)
+        assert store.clear_up(place) == []
+        assert store.read_env(old)
+    assert store.clear_up(place) == []
+    assert store.read_env(place)
+
+
+def test_nothing_of_an_env_is_deleted_whose_marker_stays(place, monkeypatch):
+    (place / "lib").mkdir()
+
+    def refused(self, missing_ok=False):
+        raise PermissionError(13, "in use")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    store.delete(place)
+    assert (place / "lib").is_dir()
 
 
 def test_what_is_being_deleted_is_no_env_any_more(tmp_path, monkeypatch):

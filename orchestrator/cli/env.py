@@ -145,7 +145,7 @@ def prune(ctx: click.Context) -> None:
     """
     from orchestrator.environments.bytecode import drop_unused
     from orchestrator.environments.inventory import size_of, unneeded
-    from orchestrator.environments.store import abandoned_builds, delete, remove_env
+    from orchestrator.environments.store import clear_up_all, remove_env
     from orchestrator.errors import EnvError
     from orchestrator.views.text import printable
 
@@ -160,8 +160,7 @@ def prune(ctx: click.Context) -> None:
             continue
         freed = (size.total_bytes - size.shared_bytes) / 1e6
         click.echo(printable(f"removed {env.folder}: {freed:.0f} MB"))
-    for folder in abandoned_builds():
-        delete(folder)
+    for folder in clear_up_all():
         click.echo(printable(f"removed {folder}"))
     freed_bytes = drop_unused()
     if freed_bytes:

@@ -26,11 +26,12 @@ from orchestrator.environments.locks import Say, hold_env, refuse_if_used
 from orchestrator.environments.sources import package_sources
 from orchestrator.environments.store import (
     MARKER,
-    delete,
+    beside,
+    clear_up,
     find_env,
     folder_name,
+    put_in_place,
     read_env,
-    rename,
 )
 from orchestrator.environments.torch_builds import table_file
 from orchestrator.environments.uv import run_uv, uv_version
@@ -124,29 +125,24 @@ def _build(stack: Stack, way: Way, lock: Lock, say: Say, anew: bool = False) -> 
     python, minor = _find_python(stack, home, log)
     name = folder_name(stack, accelerator, lock, minor)
     with hold_env(name, say):
+        clear_up(home / name)
         env = read_env(home / name)
         if env and not anew:  # another process built it while we waited
             return env
         refuse_if_used(name)
         log.write_text("", encoding="utf-8")
         say(f"{stack.name}: building its env for {accelerator}")
-        _delete_abandoned(home, name)
-        fresh = home / f".new-{name}-{os.getpid()}"
+        fresh = beside(home / name, "new")
         try:
             build_s = _make(stack, way, lock, python, minor, fresh, log, say)
-            _put_in_place(fresh, home / name)
+            put_in_place(fresh, home / name)
         finally:
             # ours, and what the uv of a killed builder may have written meanwhile
-            _delete_abandoned(home, name)
+            clear_up(home / name)
     env = read_env(home / name)
     assert env is not None
     say(f"{stack.name}: env is ready after {build_s:.1f} s")
     return env
-
-
-def _delete_abandoned(home: Path, name: str) -> None:
-    for abandoned in [*home.glob(f".new-{name}-*"), *home.glob(f".old-{name}-*")]:
-        delete(abandoned)
 
 
 def _make(
@@ -179,19 +175,6 @@ def _make(
     }
     (folder / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
     return build_s
-
-
-def _put_in_place(fresh: Path, place: Path) -> None:
-    old = place.with_name(f".old-{place.name}-{os.getpid()}")
-    if place.exists():
-        rename(place, old)
-    try:
-        rename(fresh, place)
-    except BaseException:
-        if old.exists():
-            rename(old, place)
-        raise
-    delete(old)
 
 
 def _find_python(stack: Stack, home: Path, log: Path) -> tuple[str, int]:

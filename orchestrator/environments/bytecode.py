@@ -3,13 +3,16 @@
 uv shares a package's files, but would compile them anew in each env: minutes and some 200 MB for
 one with torch. It is compiled here without the env's path, which Python puts in when it imports,
 so that all envs have the same bytes. Nobody writes into a .pyc file: it is replaced, or left.
+
+A shared file's name has the hash of what went in, and that of its own content, which is compared
+before another env gets it: a disk that was full or lost its power spoils no env after that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +25,8 @@ from orchestrator.errors import EnvError
 from orchestrator.platforms import venv_python
 
 TIMEOUT_S = 3600.0
+HASH_DIGITS = 32
+_INSIDE = Path(__file__).with_name("compile_inside.py")
 _ASK = "import importlib.util as u, sys; print(sys.implementation.cache_tag, u.MAGIC_NUMBER.hex())"
 
 
@@ -29,7 +34,7 @@ _ASK = "import importlib.util as u, sys; print(sys.implementation.cache_tag, u.M
 class _Module:
     source: Path
     compiled: Path  # beside it
-    shared: Path
+    key: str
 
 
 def compile_all(folder: Path, scratch: Path) -> None:
@@ -39,20 +44,23 @@ def compile_all(folder: Path, scratch: Path) -> None:
     folder for what is of no use afterwards.
     """
     try:
-        missing = [one for one in _modules(folder) if not _link(one.shared, one.compiled)]
-        if missing:
-            _compile(folder, scratch, missing)
+        shared = {file.parent.name + file.name.partition("-")[0]: file for file in _shared_files()}
+        missing = [one for one in _modules(folder) if not _reuse(shared.get(one.key), one.compiled)]
+        digests = _compile(folder, scratch, missing) if missing else {}
         for one in missing:
-            one.shared.parent.mkdir(parents=True, exist_ok=True)
-            _link(one.compiled, one.shared)
-    except (OSError, subprocess.SubprocessError) as error:
+            digest = digests.get(str(one.source))
+            if digest:
+                place = _shared() / one.key[:2] / f"{one.key[2:]}-{digest[:HASH_DIGITS]}.pyc"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _link(one.compiled, place)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise EnvError(f"the packages in {folder} cannot be compiled: {error}") from error
 
 
 def drop_unused() -> int:
     """Delete what no env has any more; returns the bytes that this freed."""
     freed_bytes = 0
-    for file in _shared().glob("*/*.pyc"):
+    for file in _shared_files():
         with contextlib.suppress(OSError):  # another process was faster
             status = file.stat()
             if status.st_nlink == 1:
@@ -62,32 +70,40 @@ def drop_unused() -> int:
 
 
 def _modules(folder: Path) -> Iterator[_Module]:
-    """By what each package recorded of its files, as that has their hashes."""
     python = [str(venv_python(folder)), "-I", "-S", "-c", _ASK]
     asked = subprocess.run(python, capture_output=True, check=True, timeout=60, encoding="utf-8")
     tag, magic = asked.stdout.split()
     for site in site_packages(folder):
-        for record in site.glob("*.dist-info/RECORD"):
-            with record.open(encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.reader(file) if len(row) == 3]
-            for name, content_hash, _ in rows:
-                source = site / name
-                if not name.endswith(".py") or ".." in name.split("/") or not content_hash:
-                    continue
-                # deleted by a later package, or a name that no package should record
-                with contextlib.suppress(OSError, ValueError):
-                    place = source.relative_to(folder).as_posix()
-                    # the file's time is in its bytecode
-                    # its own hash: a later package may have put another one in its place
-                    content = hashlib.sha256(source.read_bytes()).hexdigest()
-                    went_in = [place, content, str(int(source.stat().st_mtime)), magic]
-                    key = hashlib.sha256("\0".join(went_in).encode()).hexdigest()
-                    compiled = source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc"
-                    yield _Module(source, compiled, _shared() / key[:2] / f"{key[2:]}.pyc")
+        for source in site.rglob("*.py"):
+            if not source.is_file():
+                continue
+            with contextlib.suppress(UnicodeEncodeError):  # no import can name it
+                place = source.relative_to(folder).as_posix().encode()
+                status = source.stat()  # which its bytecode has in it
+                content = hashlib.sha256(source.read_bytes()).hexdigest()
+                went_in = f"{content} {status.st_size} {int(status.st_mtime)} {magic} ".encode()
+                key = hashlib.sha256(went_in + place).hexdigest()[:HASH_DIGITS]
+                yield _Module(
+                    source, source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc", key
+                )
+
+
+def _reuse(shared: Path | None, compiled: Path) -> bool:
+    """Link an earlier env's bytecode, if it is there and still what it was."""
+    if shared is None:
+        return False
+    try:
+        digest = hashlib.sha256(shared.read_bytes()).hexdigest()
+    except OSError:  # pruned meanwhile, or unreadable
+        return False
+    if shared.stem.rpartition("-")[2] != digest[:HASH_DIGITS]:
+        shared.unlink(missing_ok=True)
+        return False
+    return _link(shared, compiled)
 
 
 def _link(there: Path, here: Path) -> bool:
-    """False if it is not there, or this disk has no (more) links to it."""
+    """False if this disk has no (more) links to it."""
     try:
         here.parent.mkdir(exist_ok=True)
         os.link(there, here)
@@ -98,25 +114,46 @@ def _link(there: Path, here: Path) -> bool:
     return True
 
 
-def _compile(folder: Path, scratch: Path, modules: list[_Module]) -> None:
-    """With all CPUs: a process for each, as compileall's own way to share work is slower."""
+def _compile(folder: Path, scratch: Path, modules: list[_Module]) -> dict[str, str]:
+    """With all CPUs; returns the sha256 of what came of each source that can be compiled."""
     workers = min(os.cpu_count() or 1, len(modules))
-    python = [str(venv_python(folder)), "-I", "-X", "utf8", "-m", "compileall", "-qq"]
-    running: list[subprocess.Popen[bytes]] = []
+    python = [str(venv_python(folder)), "-I", "-X", "utf8", str(_INSIDE)]
+    running: list[subprocess.Popen[str]] = []
+    digests: dict[str, str] = {}
     try:
         for number in range(workers):
-            names = scratch / f"names-{number}.txt"
-            lines = [f"{one.source}\n" for one in modules[number::workers]]
-            names.write_text("".join(lines), encoding="utf-8")
-            command = [*python, "-s", str(folder), "-i", str(names)]
-            quiet = subprocess.DEVNULL
-            running.append(subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet))
-        for process in running:  # the exit code only says that something cannot be compiled
-            process.wait(TIMEOUT_S)
+            job, result = scratch / f"job-{number}.json", scratch / f"compiled-{number}.json"
+            sources = [str(one.source) for one in modules[number::workers]]
+            job.write_text(json.dumps(sources), encoding="ascii")
+            command = [*python, str(job), str(folder), str(result)]
+            running.append(
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    encoding="utf-8",
+                    errors="replace",
+                )
+            )
+        for number, process in enumerate(running):
+            said = process.communicate(timeout=TIMEOUT_S)[1]
+            if process.returncode:
+                last = said.strip().splitlines()[-1:] or [""]
+                raise EnvError(
+                    f"the packages in {folder} cannot be compiled: Python ended with "
+                    f"{process.returncode}; {last[0]}"
+                )
+            digests |= json.loads((scratch / f"compiled-{number}.json").read_bytes())
     finally:
         for process in running:
             process.kill()
             process.wait()
+    return digests
+
+
+def _shared_files() -> Iterator[Path]:
+    return _shared().glob("*/*.pyc")
 
 
 def _shared() -> Path:

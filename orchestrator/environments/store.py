@@ -1,7 +1,8 @@
 """The built envs on disk: how they are named, found and removed.
 
 An env's name holds a hash of what went into it, so an env is never changed, only replaced; its
-marker is written last, so a folder with a marker is whole.
+marker is written last, so a folder with a marker is whole. What is not in its place begins with a
+dot: .new- is being built, .old- was replaced and comes back if that fails, .gone- was removed.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import shutil
 import sys
 import time
+import uuid
 from pathlib import Path
-
-import psutil
+from typing import Literal
 
 from orchestrator import paths
 from orchestrator.environments.env import Env
@@ -27,6 +27,7 @@ from orchestrator.errors import EnvError
 from orchestrator.stacks import Stack
 
 MARKER = "asrbench-env.json"
+_KINDS = (".old-", ".new-", ".gone-")
 RENAME_TRIES = 10  # antivirus programs hold fresh files for a moment on Windows
 
 
@@ -34,7 +35,7 @@ def find_env(stack: Stack, accelerator: str, lock: Lock) -> Env | None:
     """The built env for this lock, without starting anything."""
     for minor in _preferred_minors(stack):
         folder = paths.envs_home() / folder_name(stack, accelerator, lock, minor)
-        env = read_env(folder) or _restored(folder)
+        env = read_env(folder) or _put_back(folder)
         if env:
             return env
     return None
@@ -46,15 +47,53 @@ def likely_minor(stack: Stack, accelerator: str, lock: Lock) -> int:
     return env.minor if env else _preferred_minors(stack)[0]
 
 
-def _restored(folder: Path) -> Env | None:
+def _put_back(place: Path) -> Env | None:
     """The old env, if its builder was killed while it put the new one in its place."""
-    for old in folder.parent.glob(f".old-{folder.name}-*"):
-        if read_env(old) and not _lives(old.name.rpartition("-")[2]):
-            with contextlib.suppress(OSError), only_if_free(folder.name) as free:
-                if free:
-                    old.rename(folder)
-            return read_env(folder)
+    if any(place.parent.glob(f".old-{place.name}-*")):
+        with contextlib.suppress(OSError), only_if_free(place.name) as free:
+            if free:
+                clear_up(place)
+                return read_env(place)
     return None
+
+
+def clear_up(place: Path) -> list[Path]:
+    """Undo what a killed or failed builder began; returns what was deleted.
+
+    Call while holding the env. An old env is not deleted as long as none is in its place.
+    """
+    found = []
+    for folder in _beside(place):
+        if folder.name.startswith(".old-") and read_env(folder) and not read_env(place):
+            with contextlib.suppress(OSError):
+                folder.rename(place)
+        else:
+            delete(folder)
+            found.append(folder)
+    return found
+
+
+def put_in_place(fresh: Path, place: Path) -> None:
+    """Replace the env, if there is one. Call while holding it. EnvError leaves the old one."""
+    old = beside(place, "old")
+    try:
+        if place.exists():
+            rename(place, old)
+        rename(fresh, place)
+    except BaseException:
+        if old.exists() and not place.exists():
+            rename(old, place)
+        raise
+    delete(old)
+
+
+def beside(place: Path, state: Literal["new", "old", "gone"]) -> Path:
+    """A name of its own for a folder that is not, or no more, the env in that place."""
+    return place.with_name(f".{state}-{place.name}-{uuid.uuid4().hex[:8]}")
+
+
+def _beside(place: Path) -> list[Path]:
+    return [one for kind in _KINDS for one in place.parent.glob(f"{kind}{place.name}-*")]
 
 
 def read_env(folder: Path) -> Env | None:
@@ -87,7 +126,7 @@ def remove_env(env: Env) -> None:
     """Delete an env, at once from the point of view of others."""
     with hold_env(env.folder.name, lambda _: None):
         refuse_if_used(env.folder.name)
-        doomed = env.folder.with_name(f".old-{env.folder.name}-{os.getpid()}")
+        doomed = beside(env.folder, "gone")
         if env.folder.exists():  # or another process was faster
             rename(env.folder, doomed)
             delete(doomed)
@@ -106,29 +145,15 @@ def folder_name(stack: Stack, accelerator: str, lock: Lock, minor: int) -> str:
     return f"{stack.name}-{accelerator}-{hashlib.sha256(went_in.encode()).hexdigest()[:12]}"
 
 
-def abandoned_builds() -> list[Path]:
-    """Folders of builds and removals whose process is gone, and that nobody is at work on."""
-    for old in paths.envs_home().glob(".old-*"):  # whole, if its builder was killed at its end
-        place = paths.envs_home() / _name_of(old)
-        if not place.exists():
-            _restored(place)
-    folders = [*paths.envs_home().glob(".new-*"), *paths.envs_home().glob(".old-*")]
-    gone = [one for one in folders if not _lives(one.name.rpartition("-")[2])]
-    # a process of another container has an id that says nothing here, but the lock is one
+def clear_up_all() -> list[Path]:
+    """After builders and removers that were killed, where none is at work; see clear_up()."""
+    home = paths.envs_home()
+    left = [one for kind in _KINDS for one in home.glob(f"{kind}*")]
     found = []
-    for one in gone:
-        with only_if_free(_name_of(one)) as free:
-            found += [one] if free else []
-    return found
-
-
-def _name_of(abandoned: Path) -> str:
-    """Of the env that .new-NAME-PID or .old-NAME-PID was to be, or was."""
-    return abandoned.name[len(".new-") :].rpartition("-")[0]
-
-
-def _lives(pid: str) -> bool:
-    return pid.isascii() and pid.isdigit() and psutil.pid_exists(int(pid))
+    for name in {one.name.partition("-")[2].rpartition("-")[0] for one in left}:
+        with only_if_free(name) as free:
+            found += clear_up(home / name) if free else []
+    return sorted(found)
 
 
 def rename(source: Path, target: Path) -> None:
@@ -137,8 +162,8 @@ def rename(source: Path, target: Path) -> None:
         try:
             source.rename(target)
             return
-        except PermissionError as error:
-            if attempt == RENAME_TRIES - 1:
+        except OSError as error:
+            if attempt == RENAME_TRIES - 1 or not isinstance(error, PermissionError):
                 raise EnvError(
                     f"cannot rename {source} to {target.name}: {error.strerror}; is it in use?"
                 ) from error
@@ -147,6 +172,8 @@ def rename(source: Path, target: Path) -> None:
 
 def delete(folder: Path) -> None:
     """Delete a folder as far as it can be deleted; what stays is in nobody's way."""
-    with contextlib.suppress(OSError):  # first: half of an env is not to be taken for one
+    try:  # first: half of an env is not to be taken for one
         (folder / MARKER).unlink(missing_ok=True)
+    except OSError:
+        return
     shutil.rmtree(folder, ignore_errors=True)
