@@ -70,7 +70,7 @@ class ModelEntry(_Strict):
     """[tool.asrbench.models.NAME]."""
 
     checkpoint: Annotated[str, StringConstraints(pattern=_CHECKPOINT)] | None = None
-    revision: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")] | None = None
+    revision: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")] | None = None
     options: Options = {}
     transcribe_options: Options = {}
     languages: list[str] = []

@@ -85,7 +85,7 @@ class Hub:
             return (401 if token is None else 404), "RepoNotFound"
         if token not in (None, TOKEN):
             return 401, None, "Invalid credentials in Authorization header"
-        if revision not in ("main", repository.commit, *repository.former):
+        if revision not in ("main", "a/branch", repository.commit, *repository.former):
             return 404, "RevisionNotFound"
         if for_file and repository.gated and token is None:
             return 401, "GatedRepo"

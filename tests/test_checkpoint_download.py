@@ -381,14 +381,39 @@ def test_removing_a_checkpoint_takes_what_an_interrupted_download_left(models, c
     (blobs / ("b" * 40)).write_bytes(bytes(1 * MIB))
     other = blobs / f"{'c' * 64}.12345678.incomplete"
     other.write_bytes(b"another program is fetching this")
-    done = models("remove", "whole")
+    done = models("remove", "whole")  # the part may be of the other model
+    assert "2.1 MB freed" not in done.out
+    assert len(list(blobs.iterdir())) == 3
+    done = models("remove", "whole", "single")
     assert "2.1 MB freed" in done.out
     # nobody knows whose the content without a name is
     assert sorted(blobs.iterdir()) == sorted([other, blobs / ("b" * 40)])
     other.unlink()
     (blobs / ("b" * 40)).unlink()
-    models("remove", "whole")
+    models("remove", "whole", "single")
     assert not cached.exists()
+
+
+def test_without_links_a_mended_content_stays_where_another_revision_links_to_it(
+    models, hub, stack, cached
+):
+    def at(revision):
+        stack(f'[tool.asrbench.models.m]\ncheckpoint = "owner/repo"\nrevision = "{revision}"\n')
+
+    repository = hub.repositories["owner/repo"]
+    repository.commit, repository.former = "f" * 40, (COMMIT,)
+    at("a/branch")
+    assert models("download", "m").code == 0
+    other = cached / "snapshots" / ("f" * 40) / "folder" / "model.bin"
+    if not other.is_symlink():
+        pytest.skip("no links here")
+    other.resolve().write_bytes(b"damaged")
+    repository.commit, repository.former = COMMIT, ("f" * 40,)
+    at("main")
+    assert models("download", "m", HF_HUB_DISABLE_SYMLINKS="1").code == 0
+    assert other.read_bytes() == WEIGHTS
+    assert not (cached / "snapshots" / COMMIT / "folder" / "model.bin").is_symlink()
+    assert {one.name for one in cached.glob("refs/**/*")} == {"a", "branch", "main"}
 
 
 def test_a_damaged_record_is_said_and_made_anew(models, hub, tmp_path, cached):

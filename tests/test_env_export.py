@@ -143,6 +143,8 @@ def _logs(asrbench):
             {"UV_INDEX": "https://me:geheim@a/x?token=geheim mine=https://b:8/geheim/"},
             {"UV_INDEX": "https://a mine=https://b:8"},
         ),
+        ({"UV_INDEX": "https://a/geheim=/simple"}, {"UV_INDEX": "https://a"}),
+        ({"UV_INDEX": "https://[a/geheim"}, {"UV_INDEX": "***"}),
         ({"HTTPS_PROXY": "http://me:ge,heim@p:1"}, {"HTTPS_PROXY": "http://p:1"}),
         ({"ALL_PROXY": "me:geheim@p:1"}, {"ALL_PROXY": "***@p:1"}),
         ({"https_proxy": "http://me:geheim@p:1"}, {"HTTPS_PROXY": "http://p:1"}),
@@ -152,6 +154,34 @@ def test_where_packages_come_from_is_recorded_without_secrets(given, told):
     from orchestrator.environments.sources import package_sources
 
     assert package_sources({"PATH": os.environ["PATH"], **given}) == told
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "told"),
+    [
+        ({"UV_INDEX": "https://a/geheim=/simple"}, "no https://a/geheim=/simple/x/", "no https://a/***/x/"),
+        ({"UV_INDEX": "mine=https://a/geheim"}, "no https://a/geheim/x/", "no https://a/***/x/"),
+        ({"UV_INDEX": "https://a/simple"}, "no https://a/simple/x/", "no https://a/simple/x/"),
+        ({"UV_INDEX": "https://[a/geheim"}, "wrong: https://[a/geheim", "wrong: ***"),
+        ({"UV_FIND_LINKS": "/a,https://a/b/geheim/c"}, "https://a/b/geheim/c/x.whl", "https://a/***/x.whl"),
+        ({"PIP_FIND_LINKS": "https://me@a/geheim /b"}, "https://me@a/geheim", "https://***@a/***"),
+    ],
+)  # fmt: skip
+def test_what_uv_and_pip_say_is_told_without_secrets(monkeypatch, given, said, told):
+    from orchestrator.environments.sources import without_secrets
+
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert without_secrets(said) == told
+
+
+def test_an_index_keeps_its_address_whatever_is_in_it(monkeypatch):
+    from orchestrator.environments.export import _indexes
+
+    for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("UV_INDEX", "mine=https://a/simple https://b/x?key=value")
+    assert _indexes()["PIP_EXTRA_INDEX_URL"] == "https://a/simple https://b/x?key=value"
 
 
 def test_what_comes_from_git_is_pinned_by_a_commit(asrbench, tmp_path):

@@ -20,7 +20,7 @@ from orchestrator.environments.causes import likely_cause
 from orchestrator.environments.env import Env
 from orchestrator.environments.lock import Lock
 from orchestrator.environments.locks import Say
-from orchestrator.environments.sources import uv_environment, without_secrets
+from orchestrator.environments.sources import named_index, uv_environment, without_secrets
 from orchestrator.environments.torch_lock import LOCK_FILE, torch_sources
 from orchestrator.errors import EnvError
 from orchestrator.stacks import Stack
@@ -84,8 +84,7 @@ def _indexes() -> dict[str, str]:
     environment = uv_environment()
     found: dict[str, str] = {}
     for name, variable in _VARIABLES.items():
-        # an index may have a name in front
-        values = [one.partition("=")[2] or one for one in environment.get(name, "").split()]
+        values = [named_index(one)[1] for one in environment.get(name, "").split()]
         if values:
             found[variable] = " ".join([*found.get(variable, "").split(), *values])
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,11 +37,13 @@ _ALONE = frozenset(
 _INDEXES = (
     "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL PIP_INDEX_URL PIP_EXTRA_INDEX_URL"
 ).split()
+_LINKS = ("UV_FIND_LINKS", "PIP_FIND_LINKS")
 _FOLDERS = ("UV_CACHE_DIR", "UV_CONFIG_FILE")
 _TOLD = (
     "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL UV_INDEX_STRATEGY UV_FIND_LINKS "
     "UV_NO_INDEX UV_OFFLINE UV_CONFIG_FILE HTTP_PROXY HTTPS_PROXY ALL_PROXY"
 ).split()
+_NAMED = re.compile(r"([A-Za-z0-9._-]+)=(.+)")
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 _USER_WITHOUT_SCHEME = re.compile(r"(?<![\w/.])[^\s/:@=]+:[^\s/@]+@(?=[\w.-]+)")
 _QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
@@ -83,14 +85,39 @@ def package_sources(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     }
 
 
+def named_index(value: str) -> tuple[str, str]:
+    """Name and address of an index as uv's variables have it; the name is often "".
+
+    https://host/simple, or name=https://host/simple.
+    """
+    named = _NAMED.fullmatch(value)
+    return (named[1], named[2]) if named else ("", value)
+
+
 def without_secrets(text: str) -> str:
-    """The text with users, passwords and queries of its URLs taken out, and our indexes' paths."""
-    for name in _INDEXES:
-        for value in (os.environ.get(name) or "").split():
-            path = urlsplit(value.partition("=")[2] if "=" in value else value).path.strip("/")
-            if "/" in path:  # the last part is a name as a rule, one before it may be a token
-                text = text.replace(path, "***")
+    """The text without what may be secret: user, password and query of URLs; paths of ours."""
+    for url in _own_urls():
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            text = text.replace(url, "***")
+            continue
+        path, host = parts.path.strip("/"), parts.netloc.rpartition("@")[2]
+        if "/" in path:  # the last part is a name as a rule, one before it may be a token
+            text = text.replace(path, "***")
+        elif path not in ("", "simple"):
+            text = text.replace(f"{host}/{path}", f"{host}/***")
     return _USER_WITHOUT_SCHEME.sub("***@", _QUERY.sub(r"\1?***", _USER.sub("***@", text)))
+
+
+def _own_urls() -> Iterator[str]:
+    for name in _INDEXES:
+        for value in os.environ.get(name, "").split():
+            yield named_index(value)[1]
+    for name in _LINKS:
+        for value in re.split(r"[,\s]+", os.environ.get(name, "")):
+            if "://" in value and not value.startswith("file:"):
+                yield value
 
 
 def _absolute(link: str) -> str:
@@ -99,10 +126,13 @@ def _absolute(link: str) -> str:
 
 def _place(value: str) -> str:
     """Scheme, host and port of a URL; tokens may be in any other part of it."""
-    name, _, url = value.rpartition("=") if "=" in value.partition("://")[0] else ("", "", value)
+    name, url = named_index(value)
     if "@" in url and "://" not in url:
         return f"***@{url.rpartition('@')[2]}"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
     if parts.scheme in ("", "file") or len(parts.scheme) == 1:  # a disk of Windows
         return value
     host = parts.netloc.rpartition("@")[2]

@@ -165,9 +165,12 @@ def _complete(
             progress.close()
         # first, so that nobody takes for whole what has only some of its names
         remember(wanted.model_copy(update={"verified_at": datetime.now(UTC)}))
+        snapshot = snapshot_folder(wanted.repository, wanted.commit)
+        own = {snapshot / name for blob in blobs for name in blob.names}
+        linked = {path.resolve() for path in _links(folder / "snapshots") if path not in own}
         for blob in blobs:
-            snapshot = snapshot_folder(wanted.repository, wanted.commit)
-            _give_names(blob, snapshot, may_move=blob in lacking)
+            mine = blob in lacking and blob.path.resolve() not in linked
+            _give_names(blob, snapshot, may_move=mine)
 
 
 def _fetch(wanted: CheckpointRecord, blob: _Blob, progress: Progress) -> None:
@@ -189,10 +192,14 @@ def _fetch(wanted: CheckpointRecord, blob: _Blob, progress: Progress) -> None:
         progress.advance(-blob.file.size_bytes)  # what was there before was of no use
 
 
+def _links(snapshots: Path) -> Iterator[Path]:
+    return (path for path in snapshots.rglob("*") if path.is_symlink())
+
+
 def _give_names(blob: _Blob, snapshot: Path, may_move: bool) -> None:
     """Link the names to the content, or where there are no links put it under them.
 
-    may_move: it was fetched just now, so no other revision has a link to it.
+    may_move: it was fetched just now, and no other revision has a link to it.
     """
     for number, name in enumerate(blob.names, start=1):
         pointer = snapshot / name
@@ -222,7 +229,7 @@ def _name_revision(wanted: CheckpointRecord) -> None:
         with contextlib.suppress(OSError):  # a cache that only an administrator may write
             if ref.exists():  # another program may have moved it on
                 return
-            ref.parent.mkdir(exist_ok=True)
+            ref.parent.mkdir(parents=True, exist_ok=True)  # feature/x
             ref.write_bytes(wanted.commit.encode())
 
 

@@ -58,7 +58,8 @@ def remove(model: Model, others: Sequence[Model]) -> Removed:
         ]
         doomed = own.difference(*(_wanted(other, there) for other in sharing))
         doomed -= _recorded_elsewhere(model, repository, commit)
-        freed_bytes = _left_over(folder, model)
+        alone_here = all((one.checkpoint or "").partition(":")[0] != repository for one in others)
+        freed_bytes = _left_over(folder, model, alone_here)
         if commit and doomed:
             names = None if doomed == there else doomed
             freed_bytes += client.delete_cached(hub_cache(), repository, commit, names)
@@ -112,14 +113,22 @@ def _recorded_elsewhere(model: Model, repository: str, commit: str | None) -> se
     }
 
 
-def _left_over(folder: Path, model: Model) -> int:
-    """Delete what our interrupted downloads left: parts, and contents without a name."""
+def _left_over(folder: Path, model: Model, alone_here: bool) -> int:
+    """Delete what our interrupted downloads left: parts, and contents without a name.
+
+    alone_here: no other model is of this repository, so that all parts are of this one.
+    """
     freed_bytes = 0
     named = {path.resolve() for path in (folder / "snapshots").rglob("*")}
     known = recorded(model.checkpoint or "", model.revision)
     own = {file.digest for file in known.files} if known else set()
     for path in list((folder / "blobs").glob("*")):
-        if _PARTIAL.fullmatch(path.name) or (path.name in own and path.resolve() not in named):
+        part = _PARTIAL.fullmatch(path.name)
+        if part:
+            doomed = alone_here or part[1] in own
+        else:
+            doomed = path.name in own and path.resolve() not in named
+        if doomed:
             freed_bytes += path.lstat().st_size
             _delete(path)
     return freed_bytes
