@@ -89,7 +89,34 @@ def test_only_what_has_the_same_bytes_is_shared(virtualenv):
 
 
 def test_what_cannot_be_compiled_is_left_out(virtualenv):
-    assert _compile(virtualenv("old", good="a = 1", python2="print 1")).keys() == {"good"}
+    long = "x" * 240  # .py is a name that fits, .cpython-311.pyc is not
+    made = _compile(virtualenv("old", good="a = 1", python2="print 1", **{long: "a = 1"}))
+    assert made.keys() == {"good"}
+
+
+def test_bytecode_that_a_package_brought_is_in_no_env(virtualenv):
+    made = []
+    for name in ("one", "two"):
+        folder = virtualenv(name, module="a = 1")
+        cached = site_packages(folder)[0] / "__pycache__"
+        cached.mkdir()
+        (cached / f"module.{sys.implementation.cache_tag}.pyc").write_bytes(b"stale")
+        made.append(_compile(folder)["module"])
+    assert made[0].samefile(made[1])
+    assert made[0].read_bytes() != b"stale"
+
+
+def test_what_is_compiled_depends_on_nothing_but_its_source(virtualenv, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # would make Python hash sources at run time
+    patched = virtualenv("patched", module="a = 'here'")
+    (site_packages(patched)[0] / "patch.pth").write_text(
+        "import builtins as b; c = b.compile; "
+        "b.compile = lambda s, *a, **k: c(s.replace(b'here', b'away'), *a, **k)\n",
+        encoding="utf-8",
+    )
+    content = _compile(patched)["module"].read_bytes()
+    assert b"here" in content
+    assert content[4:8] == bytes(4)  # by the source's time
 
 
 @pytest.mark.parametrize("spoil", [lambda whole: whole[:20], lambda whole: bytes(len(whole))])

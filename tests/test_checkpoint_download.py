@@ -394,6 +394,19 @@ def test_removing_a_checkpoint_takes_what_an_interrupted_download_left(models, c
     assert not cached.exists()
 
 
+def test_the_part_of_a_model_whose_others_are_whole_goes_with_it(models, stack, cached):
+    stack(
+        '[tool.asrbench.models.a]\ncheckpoint = "owner/repo:config.json"\n'
+        '[tool.asrbench.models.b]\ncheckpoint = "owner/repo:folder/model.bin"\n'
+    )
+    assert models("download", "a").code == 0
+    part = cached / "blobs" / f"{hashlib.sha256(WEIGHTS).hexdigest()}.asrbench-incomplete"
+    part.write_bytes(bytes(MIB))
+    assert "1.0 MB freed" in models("remove", "b").out
+    assert not part.exists()
+    assert models("verify", "a").code == 0
+
+
 def test_without_links_a_mended_content_stays_where_another_revision_links_to_it(
     models, hub, stack, cached
 ):

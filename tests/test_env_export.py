@@ -145,6 +145,9 @@ def _logs(asrbench):
         ),
         ({"UV_INDEX": "https://a/geheim=/simple"}, {"UV_INDEX": "https://a"}),
         ({"UV_INDEX": "https://[a/geheim"}, {"UV_INDEX": "***"}),
+        ({"UV_INDEX": "a=b=https://me:geheim@x/y"}, {"UV_INDEX": "***"}),
+        ({"HTTPS_PROXY": "http://me:ge#heim@p:1"}, {"HTTPS_PROXY": "***"}),
+        ({"HTTPS_PROXY": "p:3128"}, {"HTTPS_PROXY": "p:3128"}),
         ({"HTTPS_PROXY": "http://me:ge,heim@p:1"}, {"HTTPS_PROXY": "http://p:1"}),
         ({"ALL_PROXY": "me:geheim@p:1"}, {"ALL_PROXY": "***@p:1"}),
         ({"https_proxy": "http://me:geheim@p:1"}, {"HTTPS_PROXY": "http://p:1"}),
@@ -159,11 +162,15 @@ def test_where_packages_come_from_is_recorded_without_secrets(given, told):
 @pytest.mark.parametrize(
     ("given", "said", "told"),
     [
-        ({"UV_INDEX": "https://a/geheim=/simple"}, "no https://a/geheim=/simple/x/", "no https://a/***/x/"),
+        ({"UV_INDEX": "https://a/geheim=/simple"}, "no https://a/geheim=/simple/x/", "no https://a/***/simple/x/"),
         ({"UV_INDEX": "mine=https://a/geheim"}, "no https://a/geheim/x/", "no https://a/***/x/"),
         ({"UV_INDEX": "https://a/simple"}, "no https://a/simple/x/", "no https://a/simple/x/"),
         ({"UV_INDEX": "https://[a/geheim"}, "wrong: https://[a/geheim", "wrong: ***"),
-        ({"UV_FIND_LINKS": "/a,https://a/b/geheim/c"}, "https://a/b/geheim/c/x.whl", "https://a/***/x.whl"),
+        ({"UV_FIND_LINKS": "/a,https://a/b/geheim/c"}, "https://a/b/geheim/c/x.whl", "https://a/***/***/***/x.whl"),
+        ({"UV_INDEX": "https://A:443/geheim/py/simple"}, "(http://a/geheim/x-py.whl)", "(http://a/***/x-py.whl)"),
+        ({"UV_INDEX": "https://a/py"}, "at https://a/pypi/py: no", "at https://a/pypi/***: no"),
+        ({"UV_INDEX": "https://a/b https://a/b/geheim"}, "https://a/b/geheim/c", "https://a/***/***/c"),
+        ({"HTTPS_PROXY": "http://me:ge#heim@p:1"}, "proxy http://me:ge#heim@p:1 is", "proxy *** is"),
         ({"PIP_FIND_LINKS": "https://me@a/geheim /b"}, "https://me@a/geheim", "https://***@a/***"),
     ],
 )  # fmt: skip
@@ -176,12 +183,21 @@ def test_what_uv_and_pip_say_is_told_without_secrets(monkeypatch, given, said, t
 
 
 def test_an_index_keeps_its_address_whatever_is_in_it(monkeypatch):
-    from orchestrator.environments.export import _indexes
+    from orchestrator.environments.export import _find_links, _indexes
 
     for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UV_INDEX", "mine=https://a/simple https://b/x?key=value")
-    assert _indexes()["PIP_EXTRA_INDEX_URL"] == "https://a/simple https://b/x?key=value"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://c")
+    monkeypatch.setenv("UV_INDEX_URL", "https://not-this")
+    monkeypatch.setenv("UV_FIND_LINKS", "/a,https://me:geheim@d")  # on no command line
+    assert _indexes() == {
+        "PIP_INDEX_URL": "https://c",
+        "PIP_EXTRA_INDEX_URL": "https://a/simple https://b/x?key=value",
+        "PIP_FIND_LINKS": "https://me:geheim@d",
+    }
+    assert _find_links()[:2] == ["--find-links", "/a"]
+    assert "geheim" not in " ".join(_find_links())
 
 
 def test_what_comes_from_git_is_pinned_by_a_commit(asrbench, tmp_path):

@@ -150,6 +150,45 @@ def test_an_old_env_stays_as_long_as_none_is_in_its_place(place, monkeypatch):
     assert store.read_env(place)
 
 
+def test_a_half_env_is_never_put_back(place):
+    (place / MARKER).unlink()
+    old = place.rename(store.beside(place, "old"))
+    assert store.clear_up(place) == [old]
+    assert not place.exists()
+
+
+def test_an_old_env_whose_marker_cannot_be_read_just_now_is_not_deleted(place, monkeypatch):
+    place.rename(store.beside(place, "old"))
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "read_env", lambda folder: None)
+        store.clear_up(place)
+    assert store.read_env(place)
+
+
+def test_a_removed_env_does_not_come_back_as_the_one_before_it(place):
+    _env(store.beside(place, "old"))  # its builder was killed when the new one was in place
+    store.remove_env(store.list_envs()[0])
+    assert [one.name for one in place.parent.iterdir()] == [".locks"]
+    assert store.clear_up_all() == []
+
+
+def test_an_env_whose_old_one_stays_is_not_removed(place, monkeypatch):
+    _env(store.beside(place, "old"))
+    monkeypatch.setattr(store, "delete", lambda folder: None)  # in use, on Windows
+    with pytest.raises(EnvError, match="is it in use"):
+        store.remove_env(store.list_envs()[0])
+    assert store.read_env(place)
+
+
+def test_what_is_named_like_ours_and_is_not_harms_nothing(place):
+    stray = place.with_name(".new-stray")
+    stray.touch()
+    beside_home = _env(place.parent.with_name(".old-envs-mine"))
+    assert store.clear_up_all() == []
+    assert beside_home.is_dir()
+    assert stray.exists()
+
+
 def test_nothing_of_an_env_is_deleted_whose_marker_stays(place, monkeypatch):
     (place / "lib").mkdir()
 

@@ -151,9 +151,11 @@ def prune(ctx: click.Context) -> None:
 
     code = EXIT_OK
     for env in unneeded():
-        size = size_of(env.folder)
         try:
+            size = size_of(env.folder)
             remove_env(env)
+        except FileNotFoundError:  # another prune was faster
+            continue
         except EnvError as error:
             click.echo(printable(str(error)), err=True)
             code = EXIT_SOME_FAILED

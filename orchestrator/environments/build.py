@@ -139,8 +139,8 @@ def _build(stack: Stack, way: Way, lock: Lock, say: Say, anew: bool = False) -> 
         finally:
             # ours, and what the uv of a killed builder may have written meanwhile
             clear_up(home / name)
-    env = read_env(home / name)
-    assert env is not None
+        env = read_env(home / name)
+        assert env is not None
     say(f"{stack.name}: env is ready after {build_s:.1f} s")
     return env
 

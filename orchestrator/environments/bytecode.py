@@ -96,10 +96,12 @@ def _reuse(shared: Path | None, compiled: Path) -> bool:
         digest = hashlib.sha256(shared.read_bytes()).hexdigest()
     except OSError:  # pruned meanwhile, or unreadable
         return False
-    if shared.stem.rpartition("-")[2] != digest[:HASH_DIGITS]:
+    with contextlib.suppress(OSError):  # of another user, or open on Windows
+        if shared.stem.rpartition("-")[2] == digest[:HASH_DIGITS]:
+            compiled.unlink(missing_ok=True)  # that came with the package, and nobody compared
+            return _link(shared, compiled)
         shared.unlink(missing_ok=True)
-        return False
-    return _link(shared, compiled)
+    return False
 
 
 def _link(there: Path, here: Path) -> bool:
@@ -117,7 +119,7 @@ def _link(there: Path, here: Path) -> bool:
 def _compile(folder: Path, scratch: Path, modules: list[_Module]) -> dict[str, str]:
     """With all CPUs; returns the sha256 of what came of each source that can be compiled."""
     workers = min(os.cpu_count() or 1, len(modules))
-    python = [str(venv_python(folder)), "-I", "-X", "utf8", str(_INSIDE)]
+    python = [str(venv_python(folder)), "-I", "-S", "-X", "utf8", str(_INSIDE)]
     running: list[subprocess.Popen[str]] = []
     digests: dict[str, str] = {}
     try:

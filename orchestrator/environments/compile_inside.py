@@ -1,14 +1,15 @@
-"""Compiles modules, run by the env's own Python: python -I compile_inside.py JOB ROOT RESULT
+"""Compiles modules, run by the env's own Python: python -I -S compile_inside.py JOB ROOT RESULT
 
 JOB is a JSON list of source files. Into RESULT goes a JSON object: for each that could be compiled
 the sha256 of its bytecode. Code objects are told their path below ROOT, so that they are the same
-in every env. Ends with 1 if a file cannot be written whole.
+in every env, and no .pth file has a say. Ends with 1 if a file cannot be written whole.
 
 Runs on Python 3.9 with the standard library.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import marshal
@@ -19,6 +20,8 @@ import warnings
 from pathlib import Path
 
 HEADER_BYTES = 16  # PEP 552
+# its name is too long, which Windows says as "not found", or a file is where its folder should be
+_NO_PLACE = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
 
 
 def main(job: str, root: str, result: str) -> None:
@@ -39,13 +42,17 @@ def _compiled(source: str, told: str) -> str | None:
         file = py_compile.compile(source, dfile=told, doraise=True, invalidation_mode=mode)
     except (py_compile.PyCompileError, FileExistsError):  # the latter: a link is in its place
         return None
+    except OSError as error:
+        if error.errno in _NO_PLACE:
+            return None
+        sys.exit(f"the bytecode of {source} could not be written whole: {error}; is the disk full?")
     assert file is not None
     content = Path(file).read_bytes()
     try:  # until 3.14 Python does not look whether a full disk took all of it
         marshal.loads(content[HEADER_BYTES:])  # noqa: S302 - we wrote it
     except (EOFError, ValueError, TypeError):
         Path(file).unlink()
-        sys.exit(f"{file} could not be written whole; is the disk full?")
+        sys.exit(f"the bytecode of {source} could not be written whole; is the disk full?")
     return hashlib.sha256(content).hexdigest()
 
 

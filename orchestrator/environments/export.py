@@ -85,16 +85,18 @@ def _indexes() -> dict[str, str]:
     found: dict[str, str] = {}
     for name, variable in _VARIABLES.items():
         values = [named_index(one)[1] for one in environment.get(name, "").split()]
-        if values:
-            found[variable] = " ".join([*found.get(variable, "").split(), *values])
-    return found
+        if values:  # uv's older name counts where the newer is not set
+            found.setdefault(variable, " ".join(values))
+    links = [one for one in environment.get("UV_FIND_LINKS", "").split(",") if "://" in one]
+    return found | ({"PIP_FIND_LINKS": " ".join(links)} if links else {})
 
 
 def _find_links() -> list[str]:
     links = [one for one in uv_environment().get("UV_FIND_LINKS", "").split(",") if one]
+    folders = [link for link in links if "://" not in link]  # the others go by a variable
     closed = os.environ.get("UV_OFFLINE") or os.environ.get("UV_NO_INDEX")
     return [
-        *(word for link in links for word in ("--find-links", link)),
+        *(word for link in folders for word in ("--find-links", link)),
         *(["--no-index"] if closed else []),
     ]
 

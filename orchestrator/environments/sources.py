@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from orchestrator import paths
 
@@ -37,6 +37,7 @@ _ALONE = frozenset(
 _INDEXES = (
     "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL PIP_INDEX_URL PIP_EXTRA_INDEX_URL"
 ).split()
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "PIP_PROXY")
 _LINKS = ("UV_FIND_LINKS", "PIP_FIND_LINKS")
 _FOLDERS = ("UV_CACHE_DIR", "UV_CONFIG_FILE")
 _TOLD = (
@@ -45,7 +46,8 @@ _TOLD = (
 ).split()
 _NAMED = re.compile(r"([A-Za-z0-9._-]+)=(.+)")
 _USER = re.compile(r"(?<=://)[^/\s]*@")
-_USER_WITHOUT_SCHEME = re.compile(r"(?<![\w/.])[^\s/:@=]+:[^\s/@]+@(?=[\w.-]+)")
+_USER_WITHOUT_SCHEME = re.compile(r"(?<![\w/.])[^\s/:@=]{1,99}:[^\s/@]{1,999}@(?=[\w.-]+)")
+_URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s\"'`<>]+")
 _QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
 
 
@@ -95,29 +97,42 @@ def named_index(value: str) -> tuple[str, str]:
 
 
 def without_secrets(text: str) -> str:
-    """The text without what may be secret: user, password and query of URLs; paths of ours."""
-    for url in _own_urls():
-        try:
-            parts = urlsplit(url)
-        except ValueError:
+    """The text without what may be secret in its URLs.
+
+    That is user, password and query of each, and each part of a path that is in the path of one of
+    ours, as it may be a token, wherever it comes again; but for "simple", which most have.
+    """
+    secret: set[str] = set()
+    for url in sorted(_own_urls(), key=len, reverse=True):
+        parts = _split(url)
+        if parts is None:
             text = text.replace(url, "***")
-            continue
-        path, host = parts.path.strip("/"), parts.netloc.rpartition("@")[2]
-        if "/" in path:  # the last part is a name as a rule, one before it may be a token
-            text = text.replace(path, "***")
-        elif path not in ("", "simple"):
-            text = text.replace(f"{host}/{path}", f"{host}/***")
-    return _USER_WITHOUT_SCHEME.sub("***@", _QUERY.sub(r"\1?***", _USER.sub("***@", text)))
+        else:
+            secret |= {*parts.path.split("/"), *unquote(parts.path).split("/")}
+    secret -= {"", "simple"}
+    text = _QUERY.sub(r"\1?***", _USER.sub("***@", text))
+    if secret:
+        part = re.compile(rf"(?<=[^:/]/)(?:{'|'.join(map(re.escape, secret))})(?![\w%~-])")
+        text = _URL.sub(lambda url: part.sub("***", url[0]), text)
+    return _USER_WITHOUT_SCHEME.sub("***@", text)
 
 
 def _own_urls() -> Iterator[str]:
-    for name in _INDEXES:
-        for value in os.environ.get(name, "").split():
-            yield named_index(value)[1]
-    for name in _LINKS:
-        for value in re.split(r"[,\s]+", os.environ.get(name, "")):
-            if "://" in value and not value.startswith("file:"):
-                yield value
+    """Of indexes, links and proxies, as the user gave them."""
+    for name in (*_INDEXES, *_LINKS, *_PROXIES, *map(str.lower, _PROXIES)):
+        for value in re.split(r"[,\s]+" if name in _LINKS else r"\s+", os.environ.get(name, "")):
+            url = named_index(value)[1]
+            if "://" in url and not url.startswith("file:"):
+                yield url
+
+
+def _split(url: str) -> SplitResult | None:
+    """None if it is no good URL, or one whose password would be taken for something else."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts if parts.netloc and ("@" in parts.netloc or "@" not in url) else None
 
 
 def _absolute(link: str) -> str:
@@ -127,13 +142,12 @@ def _absolute(link: str) -> str:
 def _place(value: str) -> str:
     """Scheme, host and port of a URL; tokens may be in any other part of it."""
     name, url = named_index(value)
-    if "@" in url and "://" not in url:
-        return f"***@{url.rpartition('@')[2]}"
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "***"
-    if parts.scheme in ("", "file") or len(parts.scheme) == 1:  # a disk of Windows
+    if url.startswith("file:"):
         return value
+    if "://" not in url:  # a folder, or a proxy
+        return f"***@{url.rpartition('@')[2]}" if "@" in url else value
+    parts = _split(url)
+    if parts is None:
+        return "***"
     host = parts.netloc.rpartition("@")[2]
     return f"{name}={parts.scheme}://{host}" if name else f"{parts.scheme}://{host}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import shutil
 import sys
@@ -64,11 +65,14 @@ def clear_up(place: Path) -> list[Path]:
     """
     found = []
     for folder in _beside(place):
-        if folder.name.startswith(".old-") and read_env(folder) and not read_env(place):
+        # by its existence, as what it says may be unreadable for a moment
+        whole = folder.name.startswith(".old-") and os.path.lexists(folder / MARKER)
+        if whole and not read_env(place):
             with contextlib.suppress(OSError):
                 folder.rename(place)
-        else:
-            delete(folder)
+            continue
+        delete(folder)
+        if not os.path.lexists(folder):
             found.append(folder)
     return found
 
@@ -126,6 +130,9 @@ def remove_env(env: Env) -> None:
     """Delete an env, at once from the point of view of others."""
     with hold_env(env.folder.name, lambda _: None):
         refuse_if_used(env.folder.name)
+        clear_up(env.folder)
+        for old in env.folder.parent.glob(f".old-{env.folder.name}-*"):  # it would come back
+            raise EnvError(f"cannot delete {old}; is it in use?")
         doomed = beside(env.folder, "gone")
         if env.folder.exists():  # or another process was faster
             rename(env.folder, doomed)
@@ -150,7 +157,7 @@ def clear_up_all() -> list[Path]:
     home = paths.envs_home()
     left = [one for kind in _KINDS for one in home.glob(f"{kind}*")]
     found = []
-    for name in {one.name.partition("-")[2].rpartition("-")[0] for one in left}:
+    for name in {one.name.partition("-")[2].rpartition("-")[0] for one in left} - {""}:
         with only_if_free(name) as free:
             found += clear_up(home / name) if free else []
     return sorted(found)

@@ -167,9 +167,9 @@ def _complete(
         remember(wanted.model_copy(update={"verified_at": datetime.now(UTC)}))
         snapshot = snapshot_folder(wanted.repository, wanted.commit)
         own = {snapshot / name for blob in blobs for name in blob.names}
-        linked = {path.resolve() for path in _links(folder / "snapshots") if path not in own}
+        linked = {os.path.realpath(one) for one in _links(folder / "snapshots") if one not in own}
         for blob in blobs:
-            mine = blob in lacking and blob.path.resolve() not in linked
+            mine = blob in lacking and os.path.realpath(blob.path) not in linked
             _give_names(blob, snapshot, may_move=mine)
 
 

@@ -58,7 +58,11 @@ def remove(model: Model, others: Sequence[Model]) -> Removed:
         ]
         doomed = own.difference(*(_wanted(other, there) for other in sharing))
         doomed -= _recorded_elsewhere(model, repository, commit)
-        alone_here = all((one.checkpoint or "").partition(":")[0] != repository for one in others)
+        alone_here = not any(
+            (one.checkpoint or "").partition(":")[0] == repository
+            and find_checkpoint(one).missing is not None
+            for one in others
+        )
         freed_bytes = _left_over(folder, model, alone_here)
         if commit and doomed:
             names = None if doomed == there else doomed
@@ -116,7 +120,7 @@ def _recorded_elsewhere(model: Model, repository: str, commit: str | None) -> se
 def _left_over(folder: Path, model: Model, alone_here: bool) -> int:
     """Delete what our interrupted downloads left: parts, and contents without a name.
 
-    alone_here: no other model is of this repository, so that all parts are of this one.
+    alone_here: all other models of this repository are whole, so that all parts are of this one.
     """
     freed_bytes = 0
     named = {path.resolve() for path in (folder / "snapshots").rglob("*")}
