@@ -170,7 +170,7 @@ def test_where_packages_come_from_is_recorded_without_secrets(given, told):
         ({"UV_INDEX": "https://A:443/geheim/py/simple"}, "(http://a/geheim/x-py.whl)", "(http://a/***/x-py.whl)"),
         ({"UV_INDEX": "https://a/py"}, "at https://a/pypi/py: no", "at https://a/pypi/***: no"),
         ({"UV_INDEX": "https://a/b https://a/b/geheim"}, "https://a/b/geheim/c", "https://a/***/***/c"),
-        ({"HTTPS_PROXY": "http://me:ge#heim@p:1"}, "proxy http://me:ge#heim@p:1 is", "proxy *** is"),
+        ({"HTTPS_PROXY": "http://me:ge#heim@p:1"}, "at http://me:ge#heim@p:1:", "at ***:"),
         ({"PIP_FIND_LINKS": "https://me@a/geheim /b"}, "https://me@a/geheim", "https://***@a/***"),
     ],
 )  # fmt: skip
