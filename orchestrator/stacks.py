@@ -5,6 +5,7 @@ The folders in envs/ are the registry: what is there exists. People add their ow
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -61,9 +62,10 @@ class Stack:
     @property
     def worker_sha256(self) -> str:
         """Hash of the worker's source, part of what an attempt's answer depends on."""
-        files = [self.worker_file]
         if self.worker.endswith(".py"):  # it may import its neighbours
             files = sorted(self.folder.glob("*.py"))
+        else:
+            files = _with_what_it_imports(self.worker_file)
         code = b"\0".join(file.name.encode() + file.read_bytes() for file in files)
         return hashlib.sha256(code).hexdigest()
 
@@ -168,6 +170,19 @@ def _model(name: str, entry: ModelEntry) -> Model:
 
 def _is_inside(file: Path, *folders: Path) -> bool:
     return file.resolve().parent in {folder.resolve() for folder in folders}
+
+
+def _with_what_it_imports(worker: Path) -> list[Path]:
+    """The worker's file and those of workers/ that it needs: families share some."""
+    found, left = {worker}, [worker]
+    while left:
+        for node in ast.walk(ast.parse(left.pop().read_bytes())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workers."):
+                file = paths.WORKERS / f"{(node.module or '').removeprefix('workers.')}.py"
+                if file not in found:
+                    found.add(file)
+                    left.append(file)
+    return sorted(found)
 
 
 def _check_model_names(stacks: Iterable[Stack]) -> None:

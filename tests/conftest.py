@@ -27,6 +27,17 @@ sys.path.insert(0, str(STACKS / "puppet"))
 from worker import BEHAVIOURS  # noqa: E402
 
 
+def pytest_addoption(parser):
+    parser.addoption("--models", action="store_true", help="tests/models/, with envs of some GB")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--models"):
+        for item in items:
+            if item.path.parent.name == "models":
+                item.add_marker(pytest.mark.skip(reason="envs of some GB: give --models"))
+
+
 @dataclass(frozen=True)
 class Finished:
     """What a command did."""
