@@ -1,0 +1,122 @@
+"""What workers on PyTorch share: the device, the precision, weights that are all there.
+
+Nothing here falls back: another device, a weight that the checkpoint lacks or has too many, a
+tokenizer of another model are errors.
+"""
+
+import os
+
+import torch
+
+NAMES_SHOWN = 3
+
+
+def torch_device(accelerator):
+    """torch's device for an accelerator. Raises RuntimeError if this torch cannot use it."""
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if accelerator == "mps":
+        if not torch.backends.mps.is_available():
+            raise RuntimeError(f"torch {torch.__version__} finds no GPU of Apple's here")
+        return torch.device("mps")
+    if accelerator not in ("cuda", "rocm"):
+        raise RuntimeError(f"torch has no {accelerator}")
+    if _kind("cuda") != accelerator:
+        raise RuntimeError(f"torch {torch.__version__} is not a build for {accelerator}")
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"torch {torch.__version__} finds no GPU for {accelerator} here")
+    return torch.device("cuda")
+
+
+def torch_precision(name, device, on_gpu):
+    """The dtype of that name. "auto" is on_gpu on a GPU and float32 on a CPU.
+
+    Without special units a CPU computes halves at half the speed or less; who lacks the memory for
+    float32 asks for bfloat16.
+    """
+    if name == "auto":
+        name = "float32" if device.type == "cpu" else on_gpu
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise ValueError(f"precision {name!r} is none of: auto, {', '.join(known)}")
+    return known[name]
+
+
+def load_weights(model_class, checkpoint, device, dtype, **settings):
+    """A model with all its weights on the device, ready to infer. Raises RuntimeError if not."""
+    torch.manual_seed(0)
+    model, found = model_class.from_pretrained(
+        checkpoint,
+        dtype=dtype,
+        device_map={"": device},
+        local_files_only=True,
+        use_safetensors=True,  # no pickle
+        output_loading_info=True,
+        **settings,
+    )
+    check_keys(checkpoint, found)
+    return model.eval()
+
+
+def check_keys(checkpoint, found):
+    """Raises RuntimeError for a checkpoint that is not what the model's class expects.
+
+    found: transformers' loading info. Without this the missing ones are random, and the text bad.
+    """
+    what = {
+        "missing_keys": "lacks",
+        "unexpected_keys": "has unknown",
+        "mismatched_keys": "has wrong shapes of",
+        "error_msgs": "cannot give",
+    }
+    for kind, words in what.items():
+        names = sorted(map(str, found.get(kind) or ()))
+        if names:
+            shown = ", ".join(names[:NAMES_SHOWN])
+            more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+            raise RuntimeError(f"{checkpoint} {words} weights: {shown}{more}")
+
+
+def check_tokenizer(checkpoint, tokenizer, model):
+    """Raises RuntimeError if the tokenizer has tokens that the model has no weights for."""
+    highest = max(tokenizer.get_vocab().values())
+    rows = model.get_input_embeddings().weight.shape[0]
+    if highest >= rows:
+        raise RuntimeError(
+            f"{checkpoint}: its tokenizer is of another model: it counts to {highest}, and the "
+            f"weights are for {rows} tokens"
+        )
+
+
+def described(model):
+    """What is in use, read back from the model. Raises RuntimeError if it is on several devices."""
+    tensors = [*model.parameters(), *model.buffers()]
+    devices = {one.device.type for one in tensors}
+    if len(devices) != 1:
+        raise RuntimeError(f"parts of the model are on: {', '.join(sorted(devices))}")
+    precisions = {str(one.dtype).removeprefix("torch.") for one in model.parameters()}
+    return {
+        "device": _kind(devices.pop()),
+        "precision": "+".join(sorted(precisions)),
+        "attention": model.config._attn_implementation,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def use_threads(threads):
+    """As many as asked for; None: as torch does, one for each core that this process may use."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def existing_folder(checkpoint):
+    """The checkpoint, if it is a folder: anything else transformers takes for a name on a hub."""
+    if checkpoint is None or not os.path.isdir(checkpoint):
+        raise FileNotFoundError(f"there is no folder {checkpoint}: this model's checkpoint is one")
+    return checkpoint
+
+
+def _kind(device_type):
+    """The accelerator's name: ROCm calls itself cuda."""
+    return "rocm" if device_type == "cuda" and torch.version.hip else device_type
