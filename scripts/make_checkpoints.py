@@ -41,6 +41,8 @@ class Recipe:
 
 RECIPES = {
     "distil-large-v3": Recipe("whisper.py", hears=True),
+    "granite-speech-3.3-2b": Recipe("granite_speech.py"),
+    "voxtral-mini-3b": Recipe("voxtral.py"),
 }
 
 
@@ -71,7 +73,8 @@ def make(model: str, folder: Path) -> Path:
             np.savez(recordings, allow_pickle=False, **read_recordings())
             arguments.append(str(recordings))
         script = SCRIPTS / recipe.script
-        subprocess.run([env.python, "-I", "-X", "utf8", script, *arguments], check=True)
+        # not -I: recipes share a module, which lies beside them
+        subprocess.run([env.python, "-E", "-s", "-X", "utf8", script, *arguments], check=True)
     return folder
 
 

@@ -9,6 +9,7 @@ import os
 import torch
 
 NAMES_SHOWN = 3
+SHORTEST_ANSWER = 16  # tokens, however short the audio
 
 
 def torch_device(accelerator):
@@ -86,6 +87,22 @@ def check_tokenizer(checkpoint, tokenizer, model):
             f"{checkpoint}: its tokenizer is of another model: it counts to {highest}, and the "
             f"weights are for {rows} tokens"
         )
+
+
+def greedy(model, inputs, most_tokens):
+    """The most probable answer's token ids, and whether it was cut off at most_tokens.
+
+    inputs: of one prompt, as its processor made them; floats are taken to the model's precision.
+    """
+    torch.manual_seed(0)
+    inputs = inputs.to(model.device, model.dtype)
+    most = max(SHORTEST_ANSWER, int(most_tokens))
+    with torch.inference_mode():
+        found = model.generate(**inputs, max_new_tokens=most, do_sample=False, num_beams=1)
+    ids = found[0, inputs["input_ids"].shape[1] :].tolist()
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    return ids, len(ids) >= most and ids[-1] not in ends
 
 
 def described(model):

@@ -1,0 +1,75 @@
+"""IBM Granite Speech: a language model with a speech encoder, and a LoRA for speech."""
+
+import torch
+import torchaudio  # noqa: F401  its feature extractor needs it, and says so only when it is used
+import transformers
+from transformers import AutoProcessor, GraniteSpeechForConditionalGeneration
+
+from workers.lora import WITHOUT, load_lora, lora_layers
+from workers.segments import SAMPLE_RATE_HZ, segments
+from workers.torch_model import (
+    check_tokenizer,
+    described,
+    existing_folder,
+    greedy,
+    load_weights,
+    torch_device,
+    torch_precision,
+    use_threads,
+)
+
+# of the model's card
+SYSTEM = (
+    "Knowledge Cutoff Date: April 2024.\nToday's Date: April 9, 2025.\n"
+    "You are Granite, developed by IBM. You are a helpful AI assistant"
+)
+PROMPT = "can you transcribe the speech into a written format?"
+
+
+def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
+    use_threads(threads)
+    folder = existing_folder(checkpoint)
+    place = torch_device(device)
+    model = load_weights(
+        GraniteSpeechForConditionalGeneration,
+        folder,
+        place,
+        torch_precision(precision, place, on_gpu="bfloat16"),
+        attn_implementation=attention,
+        **WITHOUT,
+    )
+    if model.config.has_lora_adapter:
+        load_lora(model, folder)
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    check_tokenizer(folder, processor.tokenizer, model)
+    return model, processor
+
+
+def describe(loaded):
+    found = {"transformers": transformers.__version__, "lora_layers": lora_layers(loaded[0])}
+    return described(loaded[0]) | found
+
+
+def transcribe(loaded, audio, prompt=PROMPT, longest_s=30.0, tokens_per_s=10.0):
+    """longest_s: of a piece; the model has no rule of its own for long audio. tokens_per_s: a text
+    that would be longer is a loop, and is cut off.
+    """
+    pieces = segments(audio, longest_s)
+    done = [_piece(loaded, piece, prompt, tokens_per_s) for piece in pieces if len(piece)]
+    return {
+        "text": " ".join(text for text, _ in done if text),
+        "pieces": len(pieces),
+        "cut_off": sum(cut for _, cut in done),
+    }
+
+
+def _piece(loaded, audio, prompt, tokens_per_s):
+    model, processor = loaded
+    chat = [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": f"{processor.audio_token}{prompt}"},
+    ]
+    text = processor.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    inputs = processor(text, torch.from_numpy(audio)[None], return_tensors="pt")
+    ids, cut = greedy(model, inputs, tokens_per_s * len(audio) / SAMPLE_RATE_HZ)
+    return processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut

@@ -1,0 +1,31 @@
+"""A checkpoint's own LoRA adapter: loaded, whole, switched on, and not empty.
+
+transformers goes on without one, or with random weights in it, and the text is bad.
+"""
+
+import os
+
+from workers.torch_model import check_keys
+
+# for from_pretrained: the base alone, as it would tell of the adapter's keys and not of its own
+WITHOUT = {"adapter_kwargs": {"subfolder": "none"}}
+
+
+def load_lora(model, folder, name="default"):
+    """Raises FileNotFoundError or RuntimeError if the adapter is not really there."""
+    if not os.path.isfile(os.path.join(folder, "adapter_config.json")):
+        raise FileNotFoundError(
+            f"{folder} has no adapter_config.json: the speech adapter is missing"
+        )
+    found = model.load_adapter(folder, adapter_name=name)
+    check_keys(folder, found.to_dict())
+    model.set_adapter(name)
+    model.eval()
+    if not lora_layers(model):
+        raise RuntimeError(f"{folder}: its adapter changes nothing")
+
+
+def lora_layers(model):
+    """How many layers an adapter really changes: B is zero in one that was never trained."""
+    layers = (weights for name, weights in model.named_parameters() if ".lora_B." in name)
+    return sum(bool(weights.any()) for weights in layers)
