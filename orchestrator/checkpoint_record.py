@@ -45,6 +45,11 @@ def _inside(name: str) -> str:
     return name
 
 
+def belongs(name: str, place: str) -> bool:
+    """Whether a file of a repository is in this place of it: a file, a "folder/", or "" for all."""
+    return name == place or ((place.endswith("/") or not place) and name.startswith(place))
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -73,7 +78,7 @@ class CheckpointRecord(_Strict):
     """A checkpoint that was on this machine and right at verified_at."""
 
     repository: str
-    file: str | None = None  # None: the whole repository
+    file: str | None = None  # or a "folder/"; None: the whole repository
     revision: str  # as it was asked for
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
     licence: str | None = None  # as the hub names it

@@ -15,6 +15,7 @@ from orchestrator import paths
 from orchestrator.checkpoint_record import (
     DEFAULT_REVISION,
     CheckpointRecord,
+    belongs,
     read_records,
 )
 from orchestrator.errors import CheckpointError, UsageError
@@ -57,7 +58,7 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
     else:
         for snapshot in _snapshots(repository, model.revision):
             wanted = snapshot / file if file else snapshot
-            if wanted.exists() and not (file == "" and _is_a_part(snapshot, repository, records)):
+            if wanted.exists() and not _is_a_part(snapshot, repository, file, records):
                 return _in_hub_cache(wanted)
     return Checkpoint(
         None,
@@ -147,10 +148,16 @@ def _snapshots(repository: str, revision: str | None) -> list[Path]:
         return []
 
 
-def _is_a_part(snapshot: Path, repository: str, records: tuple[CheckpointRecord, ...]) -> bool:
-    """Whether single files were fetched into it, so that its existence says nothing of the rest."""
+def _is_a_part(
+    snapshot: Path, repository: str, place: str, records: tuple[CheckpointRecord, ...]
+) -> bool:
+    """Whether only some of it was fetched, so that its existence says nothing of the rest."""
     return any(
-        (one.repository, one.commit) == (repository, snapshot.name) and one.file for one in records
+        (one.repository, one.commit) == (repository, snapshot.name)
+        and one.file
+        and one.file != place
+        and belongs(one.file, place)
+        for one in records
     )
 
 

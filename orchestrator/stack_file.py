@@ -27,8 +27,9 @@ from schemas.records import Accelerator
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
 
 
-# owner/repository, or owner/repository:folder/file; no part of it leaves its folder
-_CHECKPOINT = r"^\w[\w.-]*/\w[\w.-]*(:\w[\w.-]*(/\w[\w.-]*)*)?$"
+# owner/repository, or of it owner/repository:folder/file or owner/repository:folder/; no part of it
+# leaves its folder
+_CHECKPOINT = r"^\w[\w.-]*/\w[\w.-]*(:\w[\w.-]*(/\w[\w.-]*)*/?)?$"
 
 
 _GIT_COMMIT = re.compile(r"@[0-9a-f]{40}(#\S*)?$")

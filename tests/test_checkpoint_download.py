@@ -183,6 +183,78 @@ def test_one_file_alone_is_no_whole_repository_and_rubbish_in_its_part_does_no_h
     assert ready(models)["whole"] is False
 
 
+def test_a_folder_of_a_repository_is_fetched_found_and_removed_by_itself(
+    models, hub, stack, cached, tmp_path
+):
+    hub.repositories["owner/repo"].files = FILES | {
+        "folder/deep/more.txt": b"more",
+        "folder2/other.txt": b"of another folder",
+    }
+    stack(
+        '[tool.asrbench.models.part]\ncheckpoint = "owner/repo:folder/"\n'
+        '[tool.asrbench.models.deep]\ncheckpoint = "owner/repo:folder/deep/"\n'
+        '[tool.asrbench.models.whole]\ncheckpoint = "owner/repo"\n'
+    )
+    wanted = {"folder/model.bin", "folder/same.bin", "folder/deep/more.txt"}
+    snapshot = cached / "snapshots" / COMMIT
+
+    def there():
+        files = (one for one in snapshot.rglob("*") if one.is_file())
+        return {one.relative_to(snapshot).as_posix() for one in files}
+
+    assert models("download", "deep").code == 0
+    assert ready(models)["part"] is False  # its folder exists, and holds a part of it
+    done = models("download", "part")
+    assert done.code == 0, done.err
+    assert f"verified: {snapshot / 'folder'}\n" in done.out
+    assert there() == wanted
+    kept = {one["file"]: one["files"] for one in record_of(tmp_path)["checkpoints"]}
+    assert {one["name"] for one in kept["folder/"]} == wanted
+    assert ready(models) == {"pocketsphinx": True, "part": True, "deep": True, "whole": False}
+    shown = models("show", "part").out
+    assert "owner/repo:folder/\n" in shown
+    assert f" {snapshot / 'folder'}\n" in shown
+    assert "in 3 files" in shown
+
+    (snapshot / "folder" / "same.bin").unlink()
+    assert ready(models)["part"] is False
+    assert "same.bin: is missing" in models("verify", "part").err
+    assert models("download", "part").code == 0
+    assert models("verify", "part").code == 0
+    kept = models("remove", "part")
+    assert kept.code == 0
+    assert "files that deep needs as well were kept" in kept.out
+    assert there() == {"folder/deep/more.txt"}
+    assert models("verify", "deep").code == 0
+    assert models("remove", "deep").code == 0
+    assert not cached.exists()
+
+
+def test_what_another_program_fetched_of_a_folder_is_found(models, stack, cached):
+    stack('[tool.asrbench.models.part]\ncheckpoint = "owner/repo:folder/"\n')
+    (cached / "snapshots" / COMMIT / "folder").mkdir(parents=True)
+    assert ready(models)["part"] is True
+
+
+@pytest.mark.parametrize(
+    ("place", "hint"), [("foldr/", "'folder/'"), ("config.json/", "known: folder/")]
+)
+def test_a_folder_that_a_repository_lacks_is_named(models, stack, place, hint):
+    stack(f'[tool.asrbench.models.part]\ncheckpoint = "owner/repo:{place}"\n')
+    done = models("download", "part")
+    assert done.code == 3
+    assert f"unknown folder '{place}'" in done.err
+    assert hint in done.err
+
+
+@pytest.mark.parametrize("place", ["/", "a//", "../", "a/../", "/a/"])
+def test_a_folder_outside_its_repository_is_no_checkpoint(in_process, stack, variables, place):
+    stack(f'[tool.asrbench.models.part]\ncheckpoint = "owner/repo:{place}"\n')
+    done = in_process("models", "list", env=variables)
+    assert done.code == 2
+    assert "models.part.checkpoint" in done.err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 def test_ctrl_c_keeps_what_has_come(models, hub, environment, variables, stack, cached):
     hub.faults["folder/model.bin"] = [("stall", MIB + 100)]

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import filelock
@@ -24,6 +24,7 @@ from orchestrator.checkpoint_record import (
     DEFAULT_REVISION,
     CheckpointRecord,
     FileRecord,
+    belongs,
     recorded,
     remember,
 )
@@ -104,7 +105,7 @@ def download(model: Model, say: Say, progress: Progress) -> Path:
 def _ask(model: Model, say: Say) -> CheckpointRecord:
     """What the checkpoint should be, by the hub."""
     assert model.checkpoint is not None
-    repository, _, file = model.checkpoint.partition(":")
+    repository, _, place = model.checkpoint.partition(":")
     revision = model.revision or DEFAULT_REVISION
     found = client.announced(repository, revision)
     names = [one.name for one in found.files]
@@ -112,20 +113,27 @@ def _ask(model: Model, say: Say) -> CheckpointRecord:
         raise CheckpointError(f"{repository} at {revision} holds no file")
     if len(set(names)) < len(names):
         raise CheckpointError(f"{repository} announces one file twice; nothing of it was used")
-    if file and file not in names:
-        error = unknown_name("file", file, names)
+    files = tuple(one for one in found.files if belongs(one.name, place))
+    if not files:
+        known = _folders(names) if place.endswith("/") else names
+        error = unknown_name("folder" if place.endswith("/") else "file", place, known)
         raise CheckpointError(f"{repository} at {found.commit}: {error}")
     gated = ", gated" if found.gated else ""
     say(f"{repository} at {found.commit} ({revision}){gated}; licence: {_licences(model, found)}")
     return CheckpointRecord(
         repository=repository,
-        file=file or None,
+        file=place or None,
         revision=revision,
         commit=_checked_commit(found.commit, revision, repository),
         licence=found.licence,
         verified_at=datetime.now(UTC),
-        files=tuple(one for one in found.files if not file or one.name == file),
+        files=files,
     )
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    """As a checkpoint names them, with a slash at the end."""
+    return {f"{above}/" for name in names for above in PurePosixPath(name).parents if above.name}
 
 
 def _licences(model: Model, found: client.Announced) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.checkpoint_record import forget, read_records, recorded
+from orchestrator.checkpoint_record import belongs, forget, read_records, recorded
 from orchestrator.checkpoints import (
     cached_commit,
     find_checkpoint,
@@ -92,8 +92,8 @@ def _commit_of(model: Model) -> str | None:
 
 def _wanted(model: Model, names: set[str]) -> set[str]:
     """Which of these files it needs."""
-    file = (model.checkpoint or "").partition(":")[2]
-    return {file} & names if file else names
+    place = (model.checkpoint or "").partition(":")[2]
+    return {name for name in names if belongs(name, place)}
 
 
 def _names_in(snapshot: Path) -> set[str]:
