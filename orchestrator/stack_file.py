@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from orchestrator.errors import StackError
@@ -79,10 +80,21 @@ class ModelEntry(_Strict):
     remote_code: bool = False
 
 
+_Package = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$")]
+
+
 class _Asrbench(_Strict):
     worker: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.py)?$")]
     accelerators: list[Accelerator] = Field(min_length=1)
+    without: dict[Accelerator, list[_Package]] = {}
     models: dict[Name, ModelEntry] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _without_where_it_runs(self) -> Self:
+        unknown = self.without.keys() - set(self.accelerators)
+        if unknown:
+            raise ValueError(f"without names {', '.join(sorted(unknown))}, not an accelerator here")
+        return self
 
 
 class _Project(BaseModel):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from orchestrator import paths
 from orchestrator.errors import StackError, unknown_name
 from orchestrator.stack_file import ModelEntry, read_stack_file
@@ -42,6 +44,7 @@ class Stack:
     requires_python: str
     dependencies: tuple[str, ...]
     groups: dict[str, tuple[str, ...]]  # one per accelerator that adds or changes packages
+    without: dict[str, tuple[str, ...]]  # by accelerator: what others ask for, and no env has
     uv_settings: dict[str, Any]  # [tool.uv]: overrides, sources
     worker: str
     accelerators: tuple[Accelerator, ...]
@@ -99,6 +102,10 @@ def read_stack(folder: Path) -> Stack:
         requires_python=project.requires_python,
         dependencies=tuple(project.dependencies),
         groups={key: tuple(value) for key, value in project.optional_dependencies.items()},
+        without={
+            key: tuple(canonicalize_name(name) for name in names)
+            for key, names in tool.without.items()
+        },
         uv_settings=parsed.tool.uv,
         worker=tool.worker,
         accelerators=tuple(tool.accelerators),

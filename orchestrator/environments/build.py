@@ -18,6 +18,7 @@ from pathlib import Path
 from orchestrator import paths
 from orchestrator.accelerators import Way
 from orchestrator.environments.choice import no_torch
+from orchestrator.environments.contradictions import check_requirements
 from orchestrator.environments.distributions import distributions
 from orchestrator.environments.env import Env, Proof
 from orchestrator.environments.install import install
@@ -94,12 +95,7 @@ def prove_env(
             f"the env of stack {stack.name!r} is not closed: {'; '.join(isolation.leaks)}\n"
             f"all that a worker loads has to be in {folder}; asrbench env rebuild {stack.name}"
         )
-    run_uv(
-        ["pip", "check", "--python", str(venv_python(folder))],
-        folder,
-        log,
-        f"packages in the env of stack {stack.name!r} contradict each other",
-    )
+    check_requirements(stack, accelerator, folder, log)
     return Proof(distributions(worker.packages), isolation.system_libraries)
 
 

@@ -87,8 +87,9 @@ def pins(text: str) -> dict[str, set[str]]:
 
 
 def lock_file(stack: Stack, accelerator: str) -> Path:
-    """One lock for all accelerators, or one for each that has a group of its own."""
-    suffix = f"-{accelerator}" if accelerator in stack.groups else ""
+    """One lock for all accelerators, or one for each that adds packages or leaves some out."""
+    own = accelerator in stack.groups or accelerator in stack.without
+    suffix = f"-{accelerator}" if own else ""
     return stack.folder / f"requirements{suffix}.lock"
 
 
@@ -127,14 +128,15 @@ def make_lock(stack: Stack, way: Way) -> Lock:
     log = paths.envs_home() / "logs" / f"{stack.name}-lock.log"
     # ===, as == would also take what an index or a folder has of it for one accelerator
     lines = [f"{name}==={version}\n" for name, version in public_versions().items()]
-    exact = log.with_suffix(".torch.txt")
+    exact, excludes = log.with_suffix(".torch.txt"), log.with_suffix(".without.txt")
     what = f"stack {stack.name!r} cannot be locked"
     try:
         exact.parent.mkdir(parents=True, exist_ok=True)
         exact.write_text("".join(lines), encoding="utf-8")
+        excludes.write_text("\n".join(stack.without.get(accelerator, ())), encoding="utf-8")
     except OSError as error:
-        raise EnvError(f"{what}: cannot write {exact}: {error.strerror}") from error
-    arguments += ["--constraints", str(exact)]
+        raise EnvError(f"{what}: cannot write {error.filename}: {error.strerror}") from error
+    arguments += ["--constraints", str(exact), "--excludes", str(excludes)]
     resolved = run_uv(arguments, stack.folder, log, what, MACOS)
     kept, torch = _without_torch(resolved)
     text = (
@@ -227,5 +229,7 @@ def _stack_sha256(stack: Stack, accelerator: str) -> str:
     made_from.append(sorted(stack.groups.get(accelerator, ())))
     if stack.uv_settings:
         made_from.append(stack.uv_settings)
+    if accelerator in stack.without:
+        made_from.append({"without": sorted(stack.without[accelerator])})
     text = json.dumps(made_from, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
