@@ -172,8 +172,9 @@ def test_a_worker_needs_nothing_of_the_controller(name):
         allowed = {"schemas", "workers", "numpy", "msgpack"} | set(sys.stdlib_module_names)
         assert _tops(name) <= allowed
         assert "schemas.records" not in IMPORTS[name]
-    else:
-        assert not _tops(name) & {"schemas", "workers"}
+    else:  # families share modules, none of them the host's
+        assert not _tops(name) & {"schemas"}
+        assert not IMPORTS[name] & set(HOST_MODULES)
 
 
 @pytest.mark.parametrize("name", [*_below("orchestrator"), *_below("schemas")])
