@@ -81,7 +81,7 @@ def test_the_command_tells_people_and_programs_the_same(in_process, stack):
     assert "many: cpu" in told.out
     assert "not rocm: " in told.out
     found = in_process("doctor", "--stacks", stack, "--json").json()
-    assert {one["stack"] for one in found["stacks"]} == {"pocketsphinx", "many"}
+    assert {one["stack"] for one in found["stacks"]} >= {"pocketsphinx", "many"}
     assert found["gpus"] == [] or found["gpus"][0]["uses"]
 
 
