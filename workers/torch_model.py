@@ -53,6 +53,7 @@ def load_weights(model_class, checkpoint, device, dtype, **settings):
         local_files_only=True,
         use_safetensors=True,  # no pickle
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are told below, by their names
         **settings,
     )
     check_keys(checkpoint, found)

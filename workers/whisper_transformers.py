@@ -93,5 +93,6 @@ def _piece(loaded, audio, settings, fallback):
     text = processor.batch_decode(found["sequences"], skip_special_tokens=True)[0].strip()
     # segments of one window share its tokens
     windows = {id(one["result"]): one["result"] for one in found["segments"][0]}.values()
-    end = model.generation_config.eos_token_id
-    return text, len(windows), sum(end not in window.tolist() for window in windows)
+    # with the prompt; the end token is no sign, as it is taken away where a window follows
+    full = model.config.max_target_positions - 1
+    return text, len(windows), sum(len(window) >= full for window in windows)

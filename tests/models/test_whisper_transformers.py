@@ -74,7 +74,7 @@ def test_weights_of_another_name_are_an_error_that_names_them(
         lambda one: rename_weights(one / "model.safetensors", old, old.replace("fc1", "fc9")),
     )
     done, rows, _ = transcribe(MODEL, folder, recordings(a=noise(1)))
-    assert done.code == 1
+    assert done.code == 3  # of all that was asked for nothing could run
     assert f"lacks weights: {old}" in rows["a"]["Error"]
 
 
@@ -86,4 +86,4 @@ def test_a_tokenizer_of_another_model_is_an_error(transcribe, fitted, broken, re
         file.write_text(json.dumps(config), encoding="utf-8")
 
     _, rows, _ = transcribe(MODEL, broken(fitted, change), recordings(a=noise(1)))
-    assert "has wrong shapes of weights" in rows["a"]["Error"] or "of another" in rows["a"]["Error"]
+    assert "has wrong shapes of weights" in rows["a"]["Error"]
