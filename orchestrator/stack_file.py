@@ -80,13 +80,32 @@ class ModelEntry(_Strict):
     remote_code: bool = False
 
 
-_Package = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$")]
+_Package = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*$")]
+
+
+def _checked_variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+        raise ValueError(f"{name!r} is no variable: capital letters, digits and underscores")
+    if name.startswith(("UV_", "PIP_")):
+        raise ValueError(f"{name} would change what is installed, and not how it is compiled")
+    return name
+
+
+_BuildVariable = Annotated[str, AfterValidator(_checked_variable)]
+
+
+class SourceBuild(_Strict):
+    """[tool.asrbench.source_builds.ACCELERATOR]: what is compiled here, by which variables."""
+
+    packages: list[_Package] = Field(min_length=1)
+    environment: dict[_BuildVariable, str] = {}
 
 
 class _Asrbench(_Strict):
     worker: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.py)?$")]
     accelerators: list[Accelerator] = Field(min_length=1)
     without: dict[Accelerator, list[_Package]] = {}
+    source_builds: dict[Accelerator, SourceBuild] = {}
     models: dict[Name, ModelEntry] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -137,6 +156,12 @@ def read_stack_file(file: Path) -> StackFile:
                 f"{file}: uv would take its dependency {text!r} for the stack itself and leave it "
                 "out; rename the folder and project.name"
             )
+    for accelerator in parsed.tool.asrbench.source_builds:
+        if accelerator not in parsed.tool.asrbench.accelerators:
+            raise StackError(
+                f"{file}: tool.asrbench.source_builds.{accelerator} is for an accelerator that is "
+                "not in tool.asrbench.accelerators"
+            )
     for name, entry in parsed.tool.asrbench.models.items():
         pinned = entry.revision if entry.checkpoint else None
         options = {"options": entry.options, "transcribe_options": entry.transcribe_options}
@@ -151,10 +176,15 @@ def _first_problem(error: ValidationError) -> str:
     problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(
-            ModelEntry.model_fields if ".models." in f".{key}" else _Asrbench.model_fields
-        )
+        known = ", ".join(_table_of(f".{key}").model_fields)
         return f"unknown key {key}; known here: {known}"
     if problem["type"] == "missing":
         return f"{key} is missing"
     return f"{key}: {problem['msg']}"
+
+
+def _table_of(key: str) -> type[BaseModel]:
+    """Where a key that is unknown would belong."""
+    if ".source_builds." in key:
+        return SourceBuild
+    return ModelEntry if ".models." in key else _Asrbench

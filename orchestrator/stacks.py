@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from orchestrator import paths
 from orchestrator.errors import StackError, unknown_name
-from orchestrator.stack_file import ModelEntry, read_stack_file
+from orchestrator.stack_file import ModelEntry, SourceBuild, read_stack_file
 from schemas.records import Accelerator
 
 
@@ -49,6 +49,7 @@ class Stack:
     worker: str
     accelerators: tuple[Accelerator, ...]
     models: tuple[Model, ...]
+    source_builds: dict[Accelerator, SourceBuild]  # what is compiled here rather than taken built
 
     @property
     def worker_file(self) -> Path:
@@ -110,6 +111,7 @@ def read_stack(folder: Path) -> Stack:
         worker=tool.worker,
         accelerators=tuple(tool.accelerators),
         models=tuple(_model(name, entry) for name, entry in tool.models.items()),
+        source_builds=tool.source_builds,
     )
     if not _is_inside(stack.worker_file, folder, paths.WORKERS) or not stack.worker_file.is_file():
         raise StackError(

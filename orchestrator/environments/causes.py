@@ -40,6 +40,23 @@ _CAUSES = tuple(
             "there is no wheel for that system and Python; see asrbench env check --platforms",
         ),
         (
+            r"'vk' has no member|is not a member of .vk.",
+            "the headers of Vulkan are too old for what is compiled here; take a newer Vulkan SDK "
+            "and name its folder in VULKAN_SDK",
+        ),
+        (
+            r"could not find vulkan|provided by\s+\"?spirv-headers",
+            "a package is compiled for Vulkan here, which needs the Vulkan SDK: headers, library, "
+            "glslc and SPIRV-Headers (Debian: libvulkan-dev glslc spirv-headers)",
+        ),
+        (
+            r"no such file or directory: '?cmake|no cmake_c(xx)?_compiler could be found"
+            r"|cmake_c(xx)?_compiler not set|not a full path to an existing compiler",
+            "a package is built from its sources here, and a C++ compiler or cmake is missing "
+            "(Debian: g++ cmake; Windows: Visual Studio's C++ build tools; "
+            "macOS: xcode-select --install)",
+        ),
+        (
             r"failed to build|build backend returned an error|microsoft visual c\+\+",
             "a package is built from its sources here, and that failed: is a compiler missing?",
         ),

@@ -51,7 +51,9 @@ def export(stack: Stack, way: Way, folder: Path, say: Say) -> list[Path]:
         raise EnvError(f"cannot make {folder}: {error.strerror}") from error
     say(f"{stack.name}: fetching its packages into {folder}")
     locked = ["--no-deps", "--require-hashes", "--requirement"]
-    _pip(env, folder, [*_find_links(), *locked, str(lock.file)], _indexes())
+    compiled = lock.source_build.packages if lock.source_build else []
+    sources = [word for package in compiled for word in ("--no-binary", package)]
+    _pip(env, folder, [*_find_links(), *sources, *locked, str(lock.file)], _indexes())
     if lock.torch:
         _fetch_torch(env, lock, folder, locked)
     for sdist in sorted(folder.glob("*.tar.gz")):  # also of a time before that was interrupted

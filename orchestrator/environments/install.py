@@ -13,19 +13,21 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import paths
 from orchestrator.environments.bytecode import compile_all
 from orchestrator.environments.env import site_packages
-from orchestrator.environments.lock import Lock
+from orchestrator.environments.lock import Lock, source_build_identity
 from orchestrator.environments.locks import Say
 from orchestrator.environments.torch_lock import LOCK_FILE, lock_torch, torch_sources
 from orchestrator.environments.uv import run_uv
 from orchestrator.errors import EnvError
 from orchestrator.files import write_whole
 from orchestrator.platforms import venv_python
+from orchestrator.stack_file import SourceBuild
 from orchestrator.stacks import Stack
 
 
@@ -45,8 +47,8 @@ class _Job:
     def where(self) -> list[str]:
         return ["--python", str(venv_python(self.env))]
 
-    def uv(self, words: list[str], what: str) -> None:
-        run_uv([*words, *self.where], self.scratch, self.log, what, say=self.say)
+    def uv(self, words: list[str], what: str, variables: Mapping[str, str] | None = None) -> None:
+        run_uv([*words, *self.where], self.scratch, self.log, what, variables, say=self.say)
 
 
 def install(stack: Stack, lock: Lock, minor: int, folder: Path, log: Path, say: Say) -> None:
@@ -75,7 +77,29 @@ def _install_hashed(job: _Job) -> None:
     file = job.scratch / "hashed.txt"
     file.write_text(job.lock.hashed, encoding="utf-8")
     sync = ["pip", "sync", "--require-hashes", "--allow-empty-requirements", str(file)]
-    job.uv(sync, f"the env of stack {job.stack.name!r} cannot be built")
+    what = f"the env of stack {job.stack.name!r} cannot be built"
+    build = job.lock.source_build
+    if build is None:
+        job.uv(sync, what)
+    else:
+        job.uv([*sync, *_compiled(build)], what, build.environment)
+
+
+def _compiled(build: SourceBuild) -> list[str]:
+    """uv's words for packages that are built from their locked sources.
+
+    uv keeps what it built, and would take it for a build with other variables: it tells apart only
+    what has other settings. So there is one that no package knows.
+    """
+    key = hashlib.sha256(source_build_identity(build).encode()).hexdigest()[:12]
+    return [
+        word
+        for package in build.packages
+        for word in (
+            *("--no-binary", package),
+            *("--config-settings-package", f"{package}:asrbench-build={key}"),
+        )
+    ]
 
 
 def _install_from_git(job: _Job) -> None:

@@ -30,6 +30,7 @@ from orchestrator.environments.torch_builds import (
 from orchestrator.environments.uv import run_uv
 from orchestrator.errors import EnvError, StackError
 from orchestrator.files import write_whole
+from orchestrator.stack_file import SourceBuild
 from orchestrator.stacks import Stack
 
 _STAMP = re.compile(r"^# stack-sha256: ([0-9a-f]{64})$", re.MULTILINE)
@@ -44,11 +45,12 @@ MACOS = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # torch has no wheels for older on
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that matches its stack, and the torch that goes with it."""
+    """A lock that matches its stack, the torch that goes with it, and what is compiled here."""
 
     file: Path
     text: str
     torch_build: TorchBuild | None = None  # None too where this machine has no such torch
+    source_build: SourceBuild | None = None
 
     @property
     def torch(self) -> list[str]:
@@ -74,8 +76,9 @@ class Lock:
     @property
     def sha256(self) -> str:
         """Identity of the packages."""
-        torch = [self.torch_build.identity] if self.torch_build else []
-        return hashlib.sha256("\n".join([self.text, *torch]).encode()).hexdigest()
+        builds = [self.torch_build.identity] if self.torch_build else []
+        builds += [source_build_identity(self.source_build)] if self.source_build else []
+        return hashlib.sha256("\n".join([self.text, *builds]).encode()).hexdigest()
 
 
 def pins(text: str) -> dict[str, set[str]]:
@@ -113,7 +116,7 @@ def read_lock(stack: Stack, way: Way) -> Lock | None:
             f"{file} was made for another torch than {table_file()} has; refresh it: "
             f"asrbench env lock {stack.name}"
         )
-    return _lock(file, text, way)
+    return _lock(file, text, stack, way)
 
 
 def make_lock(stack: Stack, way: Way) -> Lock:
@@ -150,7 +153,7 @@ def make_lock(stack: Stack, way: Way) -> Lock:
             f"the lock of stack {stack.name!r} cannot be written to {file}: {error.strerror}; "
             "make the folder writable or lock it on another machine"
         ) from error
-    return _lock(file, text, way)
+    return _lock(file, text, stack, way)
 
 
 def lock_all(stack: Stack) -> list[Lock]:
@@ -159,9 +162,21 @@ def lock_all(stack: Stack) -> list[Lock]:
     return [make_lock(stack, Way(accelerator)) for accelerator in by_file.values()]
 
 
-def _lock(file: Path, text: str, way: Way) -> Lock:
-    without = Lock(file, text)
-    return Lock(file, text, torch_build(way.accelerator, way.target)) if without.torch else without
+def source_build_identity(build: SourceBuild) -> str:
+    """What tells one way to compile the packages from another."""
+    return json.dumps(build.model_dump(), sort_keys=True)
+
+
+def _lock(file: Path, text: str, stack: Stack, way: Way) -> Lock:
+    source_build = stack.source_builds.get(way.accelerator)
+    for package in source_build.packages if source_build else ():
+        if canonicalize_name(package) not in pins(text):
+            raise StackError(
+                f"{stack.folder / 'pyproject.toml'}: tool.asrbench.source_builds.{way.accelerator} "
+                f"names {package!r}, which the stack does not need"
+            )
+    torch = torch_build(way.accelerator, way.target) if Lock(file, text).torch else None
+    return Lock(file, text, torch, source_build)
 
 
 def _without_torch(resolved: str) -> tuple[str, list[str]]:

@@ -1,0 +1,135 @@
+"""Packages that a stack has compiled for one accelerator, from their locked sources."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import stack_toml
+from package_index import Server, sdist, wheel
+
+from orchestrator import platforms
+
+WORKER = """
+import colour
+def load(checkpoint, device):
+    return colour.COLOUR
+def transcribe(model, audio):
+    return model
+"""
+SETUP = """
+import os, sys
+from setuptools import setup
+if os.environ.get("COLOUR_FAILS"):
+    sys.exit(os.environ["COLOUR_FAILS"])
+with open("colour.py", "w", encoding="utf-8") as file:
+    file.write("COLOUR = %r" % os.environ.get("COLOUR", "none"))
+setup(name="colour", version="1.0", py_modules=["colour"])
+"""
+
+
+@pytest.fixture(scope="module")
+def index():
+    """It has the package twice: built, and as sources."""
+    server = Server()
+    index = server.index("colours")
+    index.add(wheel("colour", "1.0", modules={"colour.py": "COLOUR = 'as it ships'"}))
+    index.add(sdist("colour", "1.0", SETUP))
+    yield index
+    server.close()
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """Write the stack anew: stack(COLOUR="red") compiles it by that, stack() takes it built."""
+
+    def write(**environment):
+        folder = tmp_path / "painted"
+        folder.mkdir(exist_ok=True)
+        text = stack_toml("painted", dependencies=("msgpack", "numpy", "colour"))
+        if environment:
+            pairs = ", ".join(f"{key} = {json.dumps(value)}" for key, value in environment.items())
+            text += '[tool.asrbench.source_builds.cpu]\npackages = ["colour"]\n'
+            text += f"environment = {{ {pairs} }}\n"
+        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+        (folder / "worker.py").write_text(WORKER, encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def build(asrbench, index):
+    """Build it; returns what the command did."""
+
+    def run(folder, **variables):
+        return asrbench(
+            "env", "build", "painted", "--stacks", folder,
+            env={"UV_INDEX": index.url, **variables},
+        )  # fmt: skip
+
+    return run
+
+
+def colour_in(done):
+    assert done.code == 0, done.err
+    python = platforms.venv_python(Path(done.out.splitlines()[-1]))
+    command = [str(python), "-I", "-c", "import colour; print(colour.COLOUR)"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_each_way_to_compile_has_an_env_of_its_own_and_none_gets_what_another_left_in_the_cache(
+    stack, build, tmp_path
+):
+    cache = {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    assert colour_in(build(stack(), **cache)) == "as it ships"
+    red = build(stack(COLOUR="red"), **cache)
+    assert colour_in(red) == "red"
+    assert colour_in(build(stack(COLOUR="blue"), **cache)) == "blue"
+    assert colour_in(red) == "red"  # its env is still there, and the same
+    assert colour_in(build(stack(), **cache)) == "as it ships"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("Could NOT find Vulkan (missing: glslc) (found version 1.3.239)", "needs the Vulkan SDK"),
+        ('configuration file provided by\n  "SPIRV-Headers" with', "needs the Vulkan SDK"),
+        ("error: ‘LayerSettingEXT’ is not a member of ‘vk’", "headers of Vulkan are too old"),
+        ("No CMAKE_CXX_COMPILER could be found.", "a C++ compiler or cmake is missing"),
+        ("something else", "is a compiler missing?"),
+    ],
+)
+def test_a_build_that_fails_names_what_is_missing(stack, build, said, cause):
+    done = build(stack(COLOUR_FAILS=said))
+    assert done.code == 3, done.out
+    line = next(line for line in done.err.splitlines() if "likely cause: " in line)
+    assert cause in line
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("[tool.asrbench.source_builds.vulkan]\npackages = ['colour']", "not in tool.asrbench.acc"),
+        ("[tool.asrbench.source_builds.cpu]\npackages = []", "at least 1 item"),
+        ("[tool.asrbench.source_builds.cpu]\npackage = ['colour']", "known here: packages, env"),
+        (
+            "[tool.asrbench.source_builds.cpu]\npackages = ['colour']\n"
+            "environment = { UV_NO_VERIFY_HASHES = '1' }",
+            "UV_NO_VERIFY_HASHES would change what is installed",
+        ),
+        (
+            "[tool.asrbench.source_builds.cpu]\npackages = ['colour', 'shade']",
+            "names 'shade', which the stack does not need",
+        ),
+    ],
+)
+def test_a_source_build_that_cannot_be_meant_is_refused(stack, build, written, words):
+    file = stack() / "pyproject.toml"
+    file.write_text(file.read_text(encoding="utf-8") + written + "\n", encoding="utf-8")
+    done = build(file.parent)
+    assert done.code == 2, done.err
+    assert words in done.err
+    assert "Traceback" not in done.err
