@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from moonshine_onnx import MoonshineOnnxModel, load_tokenizer
 
-from workers.cores import physical_cores
+from workers.cores import usable_physical_cores
 from workers.onnx_sessions import check_nodes, open_session, precision
 from workers.segments import SAMPLE_RATE_HZ, segments
 
@@ -32,7 +32,7 @@ def load(checkpoint, device, threads=None, max_s=29.0, tokens_per_s=6.5):
             f"max_s={max_s}, tokens_per_s={tokens_per_s}: max_s has to be from 1 to below "
             f"{LIMIT_S:.0f}, tokens_per_s above 0"
         )
-    threads = threads or physical_cores()
+    threads = threads or usable_physical_cores()
     files = [_existing(checkpoint, name) for name in (ENCODER, DECODER)]
     encoder, decoder = (open_session(file, device, threads) for file in files)
     size = _size(encoder, decoder, checkpoint)

@@ -1,0 +1,131 @@
+"""Whisper by whisper.cpp, from a ggml file: on the CPU, or on Vulkan where it was built with that.
+
+Audio of any length goes in one go: whisper.cpp moves its window of 30 s by the timestamps it hears.
+"""
+
+import contextlib
+import re
+import sys
+from dataclasses import dataclass
+
+import _pywhispercpp as library
+import numpy as np
+from pywhispercpp.model import Model
+
+from workers.cores import usable_physical_cores
+from workers.ggml_file import ENGLISH_ONLY, read_header
+
+SHORTEST = 3_200  # samples: below 0.1 s whisper.cpp answers nothing, so 0.2 s of silence is added
+BACKENDS = {"vulkan": "Vulkan"}  # what whisper.cpp calls its devices
+FAILED = re.compile(r"failed to (load|init)|not all tensors|no tensors loaded|unknown tensor")
+
+
+@dataclass
+class Loaded:
+    """What describe() tells, beside the model."""
+
+    model: Model
+    details: dict
+
+
+def load(checkpoint, device, threads=None, language="en", beams=1, prompt="", fallback=False):
+    """language: as "en", or "auto". fallback: decode again at higher temperatures, by chance, what
+    went badly.
+    """
+    header = read_header(checkpoint)
+    check_language(language, header)
+    settings = {
+        "n_threads": threads or usable_physical_cores(),
+        "language": "" if language == "auto" else language,
+        "temperature_inc": 0.2 if fallback else 0.0,
+        "greedy": {"best_of": 5 if fallback else 1},
+        "print_progress": False,
+    }
+    if beams > 1:
+        settings["beam_search"] = {"beam_size": beams, "patience": -1.0}
+    if prompt:
+        settings["initial_prompt"] = prompt
+    context = {"use_gpu": device != "cpu"}
+    with heard() as lines:
+        strategy = 1 if beams > 1 else 0
+        model = Model(checkpoint, None, strategy, context_params=context, **settings)
+    said = "".join(lines)
+    failure = next(filter(FAILED.search, said.splitlines()), None)
+    if failure:
+        raise RuntimeError(f"whisper.cpp cannot load {checkpoint}: {failure}")
+    used = model.get_params()
+    details = {
+        "device": device_of(said, device),
+        "precision": header["precision"],
+        "threads": used["n_threads"],
+        "language": language,
+        "decoding": f"{beams} beams" if beams > 1 else "greedy",
+        "fallback": used["temperature_inc"] > 0,
+        "flash_attention": bool(re.search(r"flash attn\s*=\s*1", said)),
+    }
+    return Loaded(model, details)
+
+
+def describe(loaded):
+    return loaded.details
+
+
+def transcribe(loaded, audio):
+    if not len(audio):  # whisper.cpp would answer with the recording before
+        return ""
+    if not np.isfinite(audio).all():
+        raise ValueError("the audio has samples that are no numbers")
+    if len(audio) < SHORTEST:
+        audio = np.concatenate([audio, np.zeros(SHORTEST, np.float32)])
+    model = loaded.model
+    # not Model.transcribe(): it forgets the status, and strips each segment, so that words of
+    # languages without spaces would get some
+    status = library.whisper_full(model._ctx, model._params, audio, len(audio))
+    if status != 0:
+        raise RuntimeError(f"whisper.cpp failed with status {status}; its log says why")
+    count = library.whisper_full_n_segments(model._ctx)
+    parts = [library.whisper_full_get_segment_text(model._ctx, one) for one in range(count)]
+    answer = {"text": b"".join(parts).decode("utf-8", "replace").strip(), "segments": count}
+    if loaded.details["language"] == "auto":
+        answer["language"] = library.whisper_lang_str(library.whisper_full_lang_id(model._ctx))
+    return answer
+
+
+def check_language(language, header):
+    """whisper.cpp guesses where it does not know a language, and says so in its log alone."""
+    if language != "auto" and library.whisper_lang_id(language) < 0:
+        raise ValueError(f"whisper.cpp knows no language {language!r}; give one as 'en', or 'auto'")
+    if header["vocabulary"] == ENGLISH_ONLY and language != "en":
+        raise ValueError(f"this checkpoint knows English alone; it was asked for {language!r}")
+
+
+def device_of(said, wanted):
+    """The accelerator that whisper.cpp's own log names, when it holds the weights."""
+    if wanted == "cpu":
+        return "cpu"
+    name = BACKENDS.get(wanted)
+    if name is None:
+        raise ValueError(f"whisper.cpp is built for {', '.join(BACKENDS)} and cpu, not {wanted}")
+    used = re.search(rf"using ({name}\d+) backend", said)
+    if not used or not re.search(rf"{used[1]} total size", said):
+        raise RuntimeError(
+            f"whisper.cpp did not use {wanted}, although it was to: no device, no driver, or its "
+            "build lacks it (asrbench env rebuild whisper-cpp); its log names what it found"
+        )
+    return wanted
+
+
+@contextlib.contextmanager
+def heard():
+    """What whisper.cpp logs meanwhile; it goes to the worker's log, too, as it comes."""
+    lines = []
+
+    def hear(level, text):
+        lines.append(text)
+        sys.stderr.write(text)
+
+    library.whisper_log_set(hear)
+    try:
+        yield lines
+    finally:
+        library.whisper_log_set(None)
