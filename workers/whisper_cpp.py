@@ -63,6 +63,9 @@ def load(checkpoint, device, threads=None, language="en", beams=1, prompt="", fa
         "fallback": used["temperature_inc"] > 0,
         "flash_attention": bool(re.search(r"flash attn\s*=\s*1", said)),
     }
+    gpu = re.search(r"^ggml_vulkan: \d+ = (.+?) \|", said, re.MULTILINE)
+    if gpu:  # it may be one in software, where GGML_VK_VISIBLE_DEVICES asks for that
+        details["gpu"] = gpu[1]
     return Loaded(model, details)
 
 
