@@ -43,6 +43,7 @@ RECIPES = {
     "distil-large-v3": Recipe("whisper.py", hears=True),
     "granite-speech-3.3-2b": Recipe("granite_speech.py"),
     "voxtral-mini-3b": Recipe("voxtral.py"),
+    "phi-4-multimodal": Recipe("phi4_multimodal.py"),
 }
 
 

@@ -21,6 +21,8 @@ def load_lora(model, folder, name="default"):
     check_keys(folder, found.to_dict())
     model.set_adapter(name)
     model.eval()
+    if model.active_adapters() != [name]:
+        raise RuntimeError(f"{folder}: its adapter cannot be switched on")
     if not lora_layers(model):
         raise RuntimeError(f"{folder}: its adapter changes nothing")
 
