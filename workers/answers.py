@@ -21,9 +21,10 @@ _OPENING = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_SPECIAL = re.compile(r"<\|[^|<>\s]{1,40}\|>")
-_QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»", "‘": "’", "'": "'"}
-_WITHIN_WORD = re.compile(r"(?<=\w)['’](?=\w)")  # an apostrophe is no quotation mark
+_SPECIAL = re.compile(r"<\|[^|<>\s]{1,40}\|>")  # such as <|end|>
+_QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»"}
+_APOSTROPHES = {"'": "'", "‘": "’"}  # words may begin or end with one: 'tis
+_WITHIN_WORD = re.compile(r"(?<=\w)['’](?=\w)")
 
 
 def plain_answers(answers):
@@ -33,15 +34,16 @@ def plain_answers(answers):
 
 
 def _plain(answer):
-    text = _SPECIAL.sub(" ", answer).strip() if _SPECIAL.search(answer) else answer.strip()
-    text = _without_quotes(text)
+    text = _without_quotes(_SPECIAL.sub(" ", answer).strip(), _QUOTES)
     opening = _OPENING.match(text)
-    return _without_quotes(text[opening.end() :].strip()) if opening else text
+    if not opening:
+        return text
+    return _without_quotes(text[opening.end() :].strip(), _QUOTES | _APOSTROPHES)
 
 
-def _without_quotes(text):
+def _without_quotes(text, marks):
     """Without the pair around all of it; two quotations side by side are no such pair."""
-    if len(text) < 2 or _QUOTES.get(text[0]) != text[-1]:
+    if len(text) < 2 or marks.get(text[0]) != text[-1]:
         return text
     inside = text[1:-1]
     alone = _WITHIN_WORD.sub("", inside)
