@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT
-from tiny_whisper import TEXT, tiny_whisper
 
+from models.tiny_whisper import TEXT, tiny_whisper
 from orchestrator import platforms
 
 MODEL = "whisper-large-v3-turbo"
