@@ -2,49 +2,36 @@
 
     python scripts/make_checkpoints.py FOLDER [MODEL …]
 
-Each gets FOLDER/MODEL, under 5 MB, made inside the model's own env for the CPU, which is built if
-it is not there. Use one in the place of the real checkpoint:
+Each gets FOLDER/MODEL, under 5 MB, made inside its own env for the CPU, which is built if it is not
+there (moonshine's need `pip install -e ".[checkpoints]"`). What is printed can be pasted behind
 
-    asrbench orchestrate --models distil-large-v3 --checkpoint distil-large-v3=FOLDER/…
+    asrbench orchestrate --models all
 
-That of distil-large-v3 is fitted: it recognises the short recordings of snippets/clean. The others
-have random weights: they show that a worker loads and runs the real layout, and nothing more.
+Those of Whisper and Moonshine are fitted: they recognise the short recordings of snippets/clean.
+whisper.cpp gets the same Whisper as transformers, converted to ggml and quantised to Q5_0. The
+others have random weights: they show that a worker loads and runs the real layout, nothing more.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from ggml import write_ggml
 
 from orchestrator import paths
 from orchestrator.accelerators import Way
 from orchestrator.audio.decode import DecodedFacts, decode
 from orchestrator.environments.build import ensure_env
+from orchestrator.environments.env import Env
 from orchestrator.stacks import find_model, load_stacks
 
-SCRIPTS = Path(__file__).resolve().parent / "checkpoints"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model's checkpoint is made. hears: whether it is fitted to recordings."""
-
-    script: str
-    arguments: tuple[str, ...] = ()
-    hears: bool = False
-
-
-RECIPES = {
-    "distil-large-v3": Recipe("whisper.py", hears=True),
-    "granite-speech-3.3-2b": Recipe("granite_speech.py"),
-    "voxtral-mini-3b": Recipe("voxtral.py"),
-    "phi-4-multimodal": Recipe("phi4_multimodal.py"),
-}
+SCRIPTS = Path(__file__).resolve().parent
 
 
 def main() -> None:
@@ -58,25 +45,62 @@ def main() -> None:
     unknown = set(given.models) - set(RECIPES)
     if unknown:
         parser.error(f"no recipe for {', '.join(sorted(unknown))}; there are: {', '.join(RECIPES)}")
-    for model in given.models or RECIPES:
-        print(make(model, given.folder / model))
+    made = [(model, RECIPES[model](model, given.folder)) for model in given.models or RECIPES]
+    for model, checkpoint in made:
+        print(f"--checkpoint {model}={checkpoint}")
 
 
-def make(model: str, folder: Path) -> Path:
-    """Make one model's checkpoint in the folder, which is the checkpoint then."""
-    recipe = RECIPES[model]
-    stack, _ = find_model(load_stacks().values(), model)
-    env = ensure_env(stack, Way("cpu"), print)
+def whisper(model: str, folder: Path) -> Path:
+    """Fitted to the short recordings of snippets/clean, which takes a minute or two."""
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = [str(folder), *recipe.arguments]
-        if recipe.hears:
-            recordings = Path(scratch) / "recordings.npz"
-            np.savez(recordings, allow_pickle=False, **read_recordings())
-            arguments.append(str(recordings))
-        script = SCRIPTS / recipe.script
-        # not -I: recipes share a module, which lies beside them
-        subprocess.run([env.python, "-E", "-s", "-X", "utf8", script, *arguments], check=True)
-    return folder
+        recordings = Path(scratch) / "recordings.npz"
+        np.savez(recordings, allow_pickle=False, **read_recordings())
+        return _in_env("distil-large-v3", "whisper.py", folder / model, str(recordings))
+
+
+def whisper_cpp(model: str, folder: Path) -> Path:
+    """The same Whisper, if it is there, in whisper.cpp's format."""
+    source = folder / "distil-large-v3"
+    if not (source / "model.safetensors").exists():
+        whisper(source.name, folder)
+    file = folder / f"{model}-q5_0.bin"
+    write_ggml(source, file, quantised=True)
+    return file
+
+
+def moonshine(model: str, folder: Path) -> Path:
+    """Fitted as well, by the features of the recordings."""
+    command = [sys.executable, str(SCRIPTS / "moonshine_checkpoint.py"), str(folder / model)]
+    command += [str(_env(model).folder), "--size", model.removeprefix("moonshine-")]
+    subprocess.run(command, check=True)
+    return folder / model
+
+
+def granite_speech(model: str, folder: Path) -> Path:
+    """Random, with a LoRA."""
+    return _in_env(model, "granite_speech.py", folder / model)
+
+
+def phi4_multimodal(model: str, folder: Path) -> Path:
+    """Random, with a LoRA."""
+    return _in_env(model, "phi4_multimodal.py", folder / model)
+
+
+def voxtral(model: str, folder: Path) -> Path:
+    """Random."""
+    return _in_env(model, "voxtral.py", folder / model)
+
+
+RECIPES: dict[str, Callable[[str, Path], Path]] = {
+    "distil-large-v3": whisper,
+    "whisper-large-v3-turbo": whisper_cpp,
+    "moonshine-base": moonshine,
+    "moonshine-tiny": moonshine,
+    "granite-speech-3.3-2b": granite_speech,
+    "granite-speech-3.3-8b": granite_speech,
+    "phi-4-multimodal": phi4_multimodal,
+    "voxtral-mini-3b": voxtral,
+}
 
 
 def read_recordings() -> dict[str, np.ndarray]:
@@ -87,6 +111,20 @@ def read_recordings() -> dict[str, np.ndarray]:
         blocks = [np.array(block) for block in decode(audio, DecodedFacts())]
         found[text.read_text(encoding="utf-8").strip()] = np.concatenate(blocks)
     return found
+
+
+def _in_env(model: str, script: str, folder: Path, *arguments: str) -> Path:
+    """Run a file of checkpoints/ by the Python of the model's env."""
+    # not -I: they share a module, which lies beside them
+    python = [str(_env(model).python), "-E", "-s", "-X", "utf8"]
+    file = str(SCRIPTS / "checkpoints" / script)
+    subprocess.run([*python, file, str(folder), *arguments], check=True)
+    return folder
+
+
+def _env(model: str) -> Env:
+    stack, _ = find_model(load_stacks().values(), model)
+    return ensure_env(stack, Way("cpu"), lambda said: print(said, file=sys.stderr))
 
 
 if __name__ == "__main__":
