@@ -49,10 +49,11 @@ def check(
     from orchestrator.errors import AsrbenchError
 
     right = []
+    unreached: dict[str, str] = {}
     for found in asked_for("check", stack, every, stacks):
         try:
             if platforms:
-                right.append(_tell_platforms(found))
+                right.append(_tell_platforms(found, unreached))
             else:
                 right.append(_tell_env(found, choose(found, accelerator or "auto").first))
         except AsrbenchError as error:
@@ -86,12 +87,12 @@ def _tell_env(stack: Stack, way: Way) -> bool:
     return True
 
 
-def _tell_platforms(stack: Stack) -> bool:
+def _tell_platforms(stack: Stack, unreached: dict[str, str]) -> bool:
     """Which Pythons its locks can be installed for. False if a platform has none."""
     from orchestrator.environments.everywhere import PLATFORMS, check_elsewhere
     from orchestrator.views.text import printable_lines
 
-    found = list(check_elsewhere(stack))
+    found = list(check_elsewhere(stack, unreached))
     for platform in PLATFORMS:
         here = [one for one in found if one.platform == platform]
         for accelerator in dict.fromkeys(one.accelerator for one in here):

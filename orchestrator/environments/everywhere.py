@@ -59,11 +59,12 @@ class Elsewhere:
         return self.lacks is not None and UNREACHABLE in self.lacks
 
 
-def check_elsewhere(stack: Stack) -> Iterator[Elsewhere]:
+def check_elsewhere(stack: Stack, unreached: dict[str, str]) -> Iterator[Elsewhere]:
     """Ask for every locked package's wheel, on each platform with each Python of the stack.
 
     Accelerators that share a lock, and need no torch, are asked for once. Nothing is downloaded
-    but what the index tells of them. Raises EnvError for a lock that is missing.
+    but what the index tells of them. unreached: uv's words of each torch index that was not
+    reached, which takes a while and is tried once. Raises EnvError for a lock that is missing.
     """
     log = paths.envs_home() / "logs" / f"{stack.name}-platforms.log"
     for name, platform in PLATFORMS.items():
@@ -79,8 +80,12 @@ def check_elsewhere(stack: Stack) -> Iterator[Elsewhere]:
             build = torch_build_anywhere(accelerator, platform.system)
             for minor in allowed_minors(stack):
                 python = f"3.{minor}"
-                lacks = _lacks(lock, build, platform, python, log)
-                yield Elsewhere(name, accelerator, python, lacks)
+                index = (build.index if build and lock.torch else None) or ""
+                lacks = unreached.get(index) or _lacks(lock, build, platform, python, log)
+                found = Elsewhere(name, accelerator, python, lacks)
+                if index and found.unknown:
+                    unreached[index] = str(lacks)
+                yield found
 
 
 def _lacks(
