@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Dict, List, Literal, Union  # noqa: UP035 (Python 3.9, see below)
 
-PROTOCOL = 2
+PROTOCOL = 3
 SAMPLE_RATE_HZ = 16_000
 MAX_TEXT_CHARS = 200_000  # two hours of fast speech is about 120,000 characters
 MAX_ENTRIES = 1_000  # of details and of path: settings of a model, folders of an env
@@ -59,6 +59,7 @@ class Transcribe:
 
     snippet: str
     samples_hint: int  # what the file's header promises: a hint for allocation, never trusted
+    held: bool = False  # True: no answer to its last Audio; it waits for TranscribeHeld
     kind: Literal["transcribe"] = "transcribe"
 
 
@@ -69,6 +70,16 @@ class Audio:
     snippet: str
     last: bool  # True: transcribe() is called now. → Partial*, Transcript
     kind: Literal["audio"] = "audio"
+
+
+@dataclass(frozen=True)
+class TranscribeHeld:
+    """Call transcribe_batch() on all that is held. → a Transcript of each, as they came.
+
+    Nothing is held afterwards, whatever happens.
+    """
+
+    kind: Literal["transcribe_held"] = "transcribe_held"
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ class Imported:
 
     __pydantic_config__: ClassVar[Any] = _RULES
     import_s: float
+    batches: bool  # it has a transcribe_batch()
     kind: Literal["imported"] = "imported"
 
 
@@ -149,7 +161,7 @@ class Transcript:
     snippet: str
     text: str
     samples: int  # how many arrived: the controller compares
-    infer_s: float  # the worker's own clock around transcribe()
+    infer_s: float  # the worker's own clock around transcribe(), or around its whole batch
     details: Details = field(default_factory=dict)
     kind: Literal["transcript"] = "transcript"
 
@@ -165,6 +177,7 @@ class Failure:
     kind: Literal["failure"] = "failure"
 
 
-REQUESTS = {cls.kind: cls for cls in (Import, Load, Trace, Transcribe, Audio, Cancel)}
-Request = Union[Import, Load, Trace, Transcribe, Audio, Cancel]
+_REQUESTS = (Import, Load, Trace, Transcribe, Audio, TranscribeHeld, Cancel)
+REQUESTS = {cls.kind: cls for cls in _REQUESTS}
+Request = Union[Import, Load, Trace, Transcribe, Audio, TranscribeHeld, Cancel]
 Reply = Union[Hello, Imported, Loaded, Origins, Partial, Transcript, Failure]

@@ -59,6 +59,7 @@ class Plan(_Record):
     snippet_set_sha256: str
     repeats: int = 1
     warm_up: bool = True
+    batch: int | Literal["auto"] = 1
 
 
 class ModelStarted(_Record):
@@ -162,8 +163,20 @@ class Crash(_Record):
     replay: str  # the command that does it again
 
 
+class Batch(_Record):
+    """What was transcribed together; the times are of all of it."""
+
+    size: int
+    audio_s: float
+    time_s: float
+    infer_s: float
+
+
 class Attempt(_Record):
-    """One try of one model on one snippet."""
+    """One try of one model on one snippet.
+
+    Of a batch, time_s, infer_s and energy are the snippet's share by its length: so they add up.
+    """
 
     kind: Literal["attempt"] = "attempt"
     at: str
@@ -183,6 +196,7 @@ class Attempt(_Record):
     audio_s: float | None = None  # decoded, not promised
     time_s: float | None = None  # last audio byte handed over → result, controller's clock
     infer_s: float | None = None  # the worker's own clock
+    batch: Batch | None = None  # None: it was alone
     device: str | None = None
     load: LoadTimes | None = None
     memory: MemoryPeak | None = None  # since the worker's spawn
@@ -205,10 +219,21 @@ class WorkerEnded(_Record):
     at: str
     model: str
     outcome: Outcome
-    phase: Phase  # idle or shutdown; spawn or load, if another worker was tried then
+    phase: Phase  # idle, shutdown; spawn, load, if another was tried then; transcribe, of a batch
     after: str | None  # the snippet that it had answered last
     error: str
     crash: Crash | None = None
+
+
+class BatchCheck(_Record):
+    """The snippets of a batch once more, each alone: whether batching changes texts."""
+
+    kind: Literal["batch_check"] = "batch_check"
+    at: str
+    model: str
+    key: str
+    checked: int
+    changed: dict[str, str]  # snippet → its text alone, where that is another
 
 
 class ModelFailed(_Record):
@@ -224,6 +249,7 @@ class ModelFailed(_Record):
 
 
 JournalLine = Annotated[
-    Plan | ModelStarted | Attempt | WorkerEnded | ModelFailed, Field(discriminator="kind")
+    Plan | ModelStarted | Attempt | BatchCheck | WorkerEnded | ModelFailed,
+    Field(discriminator="kind"),
 ]
 JOURNAL_LINE: TypeAdapter[JournalLine] = TypeAdapter(JournalLine)

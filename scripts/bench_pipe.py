@@ -43,7 +43,8 @@ from orchestrator.environments.env import Env
 from orchestrator.stacks import Stack
 from orchestrator.supervisor.environment import worker_environment
 from orchestrator.supervisor.spec import WorkerSpec
-from orchestrator.supervisor.worker import Transcribed, Worker
+from orchestrator.supervisor.transcription import Recording, Transcribed
+from orchestrator.supervisor.worker import Worker
 from schemas.messages import SAMPLE_RATE_HZ
 
 AUDIO_S = 30
@@ -139,7 +140,8 @@ def asrbench_pipe(
 
         def round_trip() -> Trip:
             start = time.perf_counter()
-            result = worker.transcribe("audio", iter(blocks), len(audio), TIMEOUT_S, lambda _: None)
+            recording = Recording("audio", iter(blocks), len(audio))
+            result = worker.transcribe(recording, TIMEOUT_S, lambda _: None)
             took_s = time.perf_counter() - start
             assert result.text == REPLY.decode().strip()
             return took_s, result

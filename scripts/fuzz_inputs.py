@@ -17,7 +17,7 @@ LARGE_SHARE = 1 / 2_000
 
 _REPLIES: list[messages.Reply] = [
     messages.Hello(1, 42, "3.9.1", "/env", ["/env/lib", "/größe"], "none"),
-    messages.Imported(0.5),
+    messages.Imported(0.5, True),
     messages.Loaded("cpu", 1.5, {"threads": 4, "precision": "int8", "flash": False, "none": None}),
     messages.Origins({"numpy": "/env/numpy/__init__.py"}, {"größe": "/g.py"}, ["/x"], ["/l.so"]),
     messages.Partial("garten/straße", "so far"),

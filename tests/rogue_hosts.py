@@ -36,7 +36,7 @@ def hello():
 def text(snippet="a", samples=4, **more):
     send(m.Transcript(snippet, "hello", samples, 0.1), **more)
 def start():
-    hello(); read(); send(m.Imported(0.1)); read(); send(m.Loaded("cpu", 0.1))
+    hello(); read(); send(m.Imported(0.1, False)); read(); send(m.Loaded("cpu", 0.1))
 def hear():
     read(); read()
 """

@@ -37,19 +37,19 @@ def channel(tmp_path):
 
 BROKEN = [
     # what the host does instead of its hello, outcome, words
-    ("raw(frame(m.Imported(0.1))[:9]); os._exit(3)", "crashed", "exited with status 3"),
-    ("raw(frame(m.Imported(0.1))[:-1]); os._exit(0)", "crashed", "exited with status 0"),
+    ("raw(frame(m.Imported(0.1, False))[:9]); os._exit(3)", "crashed", "exited with status 3"),
+    ("raw(frame(m.Imported(0.1, False))[:-1]); os._exit(0)", "crashed", "exited with status 0"),
     ("sys.exit('no library')", "crashed", "no library"),
-    ("send(m.Imported(0.1), extra=1)", "protocol_error", "imported.extra"),
-    ("send(m.Imported(0.1), kind='strange')", "protocol_error", "strange"),
+    ("send(m.Imported(0.1, False), extra=1)", "protocol_error", "imported.extra"),
+    ("send(m.Imported(0.1, False), kind='strange')", "protocol_error", "strange"),
     ("send(m.Load(None, 'cpu'))", "protocol_error", "'load'"),
     ("raw(framing.encode_frame({}))", "protocol_error", "kind"),
-    ("raw(framing.encode_frame(asdict(m.Imported(0.1)), b'xyz') + b'xyz'); time.sleep(600)",
+    ("raw(framing.encode_frame(asdict(m.Imported(0.1, False)), b'xyz') + b'xyz'); time.sleep(600)",
      "protocol_error", "a blob of 3 bytes"),
-    ("send(m.Imported(float('nan')))", "protocol_error", "imported.import_s"),
+    ("send(m.Imported(float('nan'), False))", "protocol_error", "imported.import_s"),
     ("print('Loading model, please wait', flush=True); time.sleep(600)", "protocol_error",
      "expected a frame"),
-    ("raw(frame(m.Imported(0.1))[:-1] + b'?'); time.sleep(600)", "protocol_error", "CRC"),
+    ("raw(frame(m.Imported(0.1, False))[:-1] + b'?'); time.sleep(600)", "protocol_error", "CRC"),
     ("os.close(1); time.sleep(600)", "protocol_error", "closed its output, but lives on"),
 ]  # fmt: skip
 
@@ -67,7 +67,7 @@ def test_a_channel_turns_what_is_no_reply_into_a_fault(
     assert not fault.alive
 
 
-@pytest.mark.parametrize("script", ["raw(frame(m.Imported(0.1))[:9]);", ""])
+@pytest.mark.parametrize("script", ["raw(frame(m.Imported(0.1, False))[:9]);", ""])
 def test_half_a_frame_or_nothing_and_then_silence_ends_at_the_deadline(channel, script):
     opened = channel(script + "print('waiting', file=sys.stderr, flush=True); time.sleep(600)")
     while not opened.log_tail(1):
@@ -81,15 +81,15 @@ def test_half_a_frame_or_nothing_and_then_silence_ends_at_the_deadline(channel, 
 
 
 def test_a_reply_before_a_death_is_still_received(channel):
-    opened = channel("send(m.Imported(0.5)); os._exit(0)")
+    opened = channel("send(m.Imported(0.5, False)); os._exit(0)")
     assert opened.tree.wait(LIMIT_S) == 0
-    assert opened.receive(soon()).reply == messages.Imported(0.5)
+    assert opened.receive(soon()).reply == messages.Imported(0.5, False)
     fault = fault_of(opened.receive, soon())
     assert (fault.outcome, fault.message) == ("crashed", "worker exited with status 0")
 
 
 ORPHAN = """
-send(m.Imported(0.5))
+send(m.Imported(0.5, False))
 if pid := os.fork():
     print('orphan', pid, file=sys.stderr, flush=True)
     os._exit(3)
@@ -104,7 +104,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="os.fork")
 @posix_only
 def test_the_last_words_of_a_dead_worker_arrive_although_an_orphan_holds_its_pipes(channel):
     opened = channel(ORPHAN.format(then="time.sleep(600)"))
-    assert opened.receive(soon()).reply == messages.Imported(0.5)
+    assert opened.receive(soon()).reply == messages.Imported(0.5, False)
     fault = fault_of(opened.receive, soon())
     assert fault.message.startswith("worker exited with status 3\norphan ")
     assert not runs(int(fault.message.split()[-1]))  # already, and not only at close()
@@ -113,14 +113,16 @@ def test_the_last_words_of_a_dead_worker_arrive_although_an_orphan_holds_its_pip
 @posix_only
 def test_a_death_is_told_although_an_orphan_prints_for_ever(channel):
     opened = channel(ORPHAN.format(then="while True: os.write(2, b'x' * 99 + b'\\n')"))
-    assert opened.receive(soon()).reply == messages.Imported(0.5)
+    assert opened.receive(soon()).reply == messages.Imported(0.5, False)
     fault = fault_of(opened.receive, soon())
     assert fault.message.startswith("worker exited with status 3")
 
 
 @posix_only
 def test_an_orphan_cannot_answer_for_a_dead_worker(channel):
-    opened = channel(ORPHAN.format(then="while True: send(m.Imported(0.5)); time.sleep(0.01)"))
+    opened = channel(
+        ORPHAN.format(then="while True: send(m.Imported(0.5, False)); time.sleep(0.01)")
+    )
     with pytest.raises(WorkerFault, match="exited with status 3"):
         for _ in range(1_000):
             opened.receive(soon())

@@ -286,7 +286,7 @@ def lax(header):
         Subject(read=lambda stream: {}["kind"]),
         Subject(judge=lax),
         Subject(judge=lambda header: {}["kind"]),
-        Subject(judge=lambda header: messages.Imported(0.5)),
+        Subject(judge=lambda header: messages.Imported(0.5, False)),
     ],
 )
 def test_the_long_run_finds_a_broken_reader(subject, capsys):

@@ -22,6 +22,7 @@ from orchestrator import platforms
 from orchestrator.platforms import venv_python
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.transcription import Recording
 from orchestrator.supervisor.worker import Worker
 
 pytestmark = pytest.mark.skipif(
@@ -99,7 +100,9 @@ def told(worker, behaviour, timeout_s=LIMIT_S):
     from worker import BEHAVIOURS
 
     audio = np.full(8_000, BEHAVIOURS.index(behaviour) / 100, np.float32)
-    return worker.transcribe("a", iter([audio]), len(audio), timeout_s, lambda text: None)
+    return worker.transcribe(
+        Recording("a", iter([audio]), len(audio)), timeout_s, lambda text: None
+    )
 
 
 def members(worker):

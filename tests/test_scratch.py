@@ -19,6 +19,7 @@ from orchestrator.supervisor import scratch as scratch_module
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.scratch import make_scratch, remove_scratch
 from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.transcription import Recording
 from orchestrator.supervisor.worker import Worker
 
 LITTERS = """
@@ -59,7 +60,8 @@ def test_what_a_worker_left_goes_when_it_died(puppet_env, temporary, tmp_path):
         places = {Path(place).resolve() for place in worker.load_details.values()}
         assert places == {scratch.resolve()}
         with pytest.raises(WorkerFault):
-            worker.transcribe("a", iter([np.zeros(1600, np.float32)]), 1600, LIMIT_S, print)
+            audio = np.zeros(1600, np.float32)
+            worker.transcribe(Recording("a", iter([audio]), 1600), LIMIT_S, print)
     finally:
         worker.close()
     assert list(temporary.iterdir()) == []

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workers.pieces import in_pieces
 from workers.segments import MIN_S, SAMPLE_RATE_HZ, segments
 
 
@@ -60,3 +61,22 @@ def test_of_silences_the_last_is_taken():
 def test_a_limit_below_any_speech_is_refused():
     with pytest.raises(ValueError, match="too short"):
         segments(np.zeros(10), max_s=0.5)
+
+
+@pytest.mark.parametrize("seconds", [(3, 9.5, 0.5, 4), (9.5,), (1, 1)])
+def test_pieces_go_together_but_never_more_than_there_are_recordings(seconds):
+    audios = [np.full(int(one * SAMPLE_RATE_HZ), one, np.float32) for one in seconds]
+    asked = []
+
+    def answer(pieces):
+        asked.append([len(piece) for piece in pieces])
+        return [(float(piece[0]), len(piece)) for piece in pieces]
+
+    answers = in_pieces(audios, 2.0, answer)
+    assert len(answers) == len(audios)
+    for audio, own in zip(audios, answers, strict=True):
+        assert {value for value, _ in own} == {float(audio[0])}
+        assert sum(count for _, count in own) == len(audio)
+    assert all(len(one) <= len(audios) for one in asked)
+    lengths = [length for one in asked for length in one]
+    assert lengths == sorted(lengths, reverse=True)

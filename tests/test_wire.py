@@ -205,12 +205,14 @@ REQUESTS = [
     messages.Load(None, "cuda"),
     messages.Trace(),
     messages.Transcribe("a", 2**40),
+    messages.Transcribe("a", 0, held=True),
     messages.Audio("a", True),
+    messages.TranscribeHeld(),
     messages.Cancel("a"),
 ]
 REPLIES = [
     messages.Hello(1, 42, "3.9.1", "/env", ["/env/lib"], "open: why"),
-    messages.Imported(0.5),
+    messages.Imported(0.5, False),
     messages.Loaded("cpu", 1.5, {"threads": 4, "precision": "int8", "flash": False, "none": None}),
     messages.Origins({"numpy": "/env/numpy/__init__.py"}, {"größe": "/g.py"}, ["/x"], ["/l.so"]),
     messages.Partial("a", "so far"),

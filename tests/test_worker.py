@@ -16,6 +16,7 @@ from orchestrator import paths
 from orchestrator.errors import AudioError
 from orchestrator.platforms import venv_python
 from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.transcription import Recording
 from orchestrator.supervisor.worker import Worker
 
 
@@ -39,7 +40,7 @@ def worker(tmp_path, monkeypatch):
 
 def transcribe(worker, snippet="a", blocks=None, timeout_s=LIMIT_S):
     blocks = [np.zeros(4, np.float32)] if blocks is None else blocks
-    return worker.transcribe(snippet, iter(blocks), 4, timeout_s, lambda text: None)
+    return worker.transcribe(Recording(snippet, iter(blocks), 4), timeout_s, lambda text: None)
 
 
 def test_a_worker_that_keeps_to_the_rules_is_heard(worker):
@@ -57,7 +58,7 @@ ROGUES = [
     ("start(); hear(); text('b')", "answered for 'b' with 4 samples; sent were 4 of 'a'"),
     ("start(); hear(); text(samples=3)", "answered for 'a' with 3 samples"),
     ("start(); hear(); text(extra=1)", "transcript.extra"),
-    ("start(); hear(); send(m.Imported(0.1))", "sent 'imported' out of turn"),
+    ("start(); hear(); send(m.Imported(0.1, False))", "sent 'imported' out of turn"),
     ("start(); hear(); send(m.Partial('b', 'x')); text()", "sent 'partial' out of turn"),
     ("start(); hear(); hello()", "sent 'hello' out of turn"),
 ]
@@ -75,7 +76,10 @@ def test_an_answer_to_another_question_is_a_protocol_error(worker, script, words
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("hello(); read(); send(m.Imported(0.1)); send(m.Imported(0.1)); read()", "'imported'"),
+        (
+            "hello(); read(); send(m.Imported(0.1, False)); send(m.Imported(0.1, False)); read()",
+            "'imported'",
+        ),
         ("send(m.Loaded('cpu', 0.1))", "'loaded' out of turn"),
         ("send(m.Hello(m.PROTOCOL + 1, 1, '3', sys.prefix, [], 'open'))", "speaks protocol"),
         (
@@ -187,7 +191,7 @@ def test_a_broken_recording_is_forgotten_by_the_real_host(puppet_env, tmp_path):
 
 def test_a_model_on_another_device_than_was_asked_for_fails_to_load(worker):
     one = worker(
-        "hello(); read(); send(m.Imported(0.1)); read(); send(m.Loaded('cuda', 0.1)); read()"
+        "hello(); read(); send(m.Imported(0.1, False)); read(); send(m.Loaded('cuda', 0.1)); read()"
     )
     fault = fault_of(one.load, LIMIT_S)
     assert (fault.outcome, fault.alive, one.phase) == ("failed", True, "load")

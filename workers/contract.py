@@ -26,6 +26,8 @@ def check_functions(
         "load": ((None, "cpu"), options),
         "transcribe": ((None, None), transcribe_options),
     }
+    if batches(module):
+        calls["transcribe_batch"] = ((None, []), transcribe_options)
     for name, (arguments, keywords) in calls.items():
         function = getattr(module, name, None)
         if not callable(function):
@@ -37,6 +39,25 @@ def check_functions(
         except TypeError as error:
             given = ", ".join(keywords) or "none"
             raise TypeError(f"{name}() in {module.__file__}: {error} (options: {given})") from None
+
+
+def batches(module: types.ModuleType) -> bool:
+    """Whether it takes several snippets at once."""
+    return hasattr(module, "transcribe_batch")
+
+
+def answer_of(result: Any) -> tuple[str, dict[str, Any]]:
+    """The text of a worker's result, and what it tells besides."""
+    details = dict(result) if isinstance(result, dict) else {"text": result}
+    return checked_text(details.pop("text", None)), details
+
+
+def answers_of(results: Any, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """The same of a batch, which has to have a result for each of its snippets."""
+    if not isinstance(results, (list, tuple)) or len(results) != count:
+        found = len(results) if isinstance(results, (list, tuple)) else type(results).__name__
+        raise ValueError(f"transcribe_batch() returned {found} where {count} results belong")
+    return [answer_of(result) for result in results]
 
 
 def checked_text(text: Any) -> str:

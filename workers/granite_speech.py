@@ -6,7 +6,8 @@ import transformers
 from transformers import AutoProcessor, GraniteSpeechForConditionalGeneration
 
 from workers.lora import WITHOUT, load_lora, lora_layers
-from workers.segments import SAMPLE_RATE_HZ, segments
+from workers.pieces import in_pieces, joined
+from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
     check_tokenizer,
     described,
@@ -41,6 +42,7 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
     if model.config.has_lora_adapter:
         load_lora(model, folder)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    processor.tokenizer.padding_side = "left"  # answers follow their prompts
     check_tokenizer(folder, processor.tokenizer, model)
     return model, processor
 
@@ -50,26 +52,38 @@ def describe(loaded):
     return described(loaded[0]) | found
 
 
-def transcribe(loaded, audio, prompt=PROMPT, longest_s=30.0, tokens_per_s=10.0):
+def transcribe(loaded, audio, **options):
+    return transcribe_batch(loaded, [audio], **options)[0]
+
+
+def transcribe_batch(loaded, audios, prompt=PROMPT, longest_s=30.0, tokens_per_s=10.0):
     """longest_s: of a piece; the model has no rule of its own for long audio. tokens_per_s: a text
     that would be longer is a loop, and is cut off.
     """
-    pieces = segments(audio, longest_s)
-    done = [_piece(loaded, piece, prompt, tokens_per_s) for piece in pieces if len(piece)]
-    return {
-        "text": " ".join(text for text, _ in done if text),
-        "pieces": len(pieces),
-        "cut_off": sum(cut for _, cut in done),
-    }
+    answers = in_pieces(
+        audios, longest_s, lambda pieces: _answers(loaded, pieces, prompt, tokens_per_s)
+    )
+    return [
+        {
+            "text": joined(text for text, _ in one),
+            "pieces": len(one),
+            "cut_off": sum(cut for _, cut in one),
+        }
+        for one in answers
+    ]
 
 
-def _piece(loaded, audio, prompt, tokens_per_s):
+def _answers(loaded, pieces, prompt, tokens_per_s):
     model, processor = loaded
     chat = [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": f"{processor.audio_token}{prompt}"},
     ]
     text = processor.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    inputs = processor(text, torch.from_numpy(audio)[None], return_tensors="pt")
-    ids, cut = greedy(model, inputs, tokens_per_s * len(audio) / SAMPLE_RATE_HZ)
-    return processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut
+    audios = [torch.from_numpy(piece) for piece in pieces]
+    inputs = processor([text] * len(pieces), audios, return_tensors="pt", padding=True)
+    limits = [tokens_per_s * len(piece) / SAMPLE_RATE_HZ for piece in pieces]
+    return [
+        (processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut)
+        for ids, cut in greedy(model, inputs, limits)
+    ]

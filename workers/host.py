@@ -7,6 +7,8 @@ It claims the pipes, says hello, then answers requests one at a time until stdin
     Load        load(checkpoint, device, **options)                                → Loaded
     Trace       from where what is loaded came                                     → Origins
     Transcribe, Audio…, Audio(last)   transcribe(model, audio, **options)  → Partial…, Transcript
+    Transcribe(held), Audio…, Audio(last), …, TranscribeHeld
+                transcribe_batch(model, audios, **options)     → Transcript…
     Cancel      forget the snippet that began
 
 Any exception becomes a Failure and the host lives on; only the controller judges deaths.
@@ -18,9 +20,11 @@ A worker is a module with two functions, and needs nothing from this project:
         audio: 1-D float32, 16 kHz mono, in [-1, 1]. May also be a generator: each text that it
         yields is the transcript so far, the last one is the result.
 
-and may have a third, which tells what is really in use:
+and may have two more. One tells what is really in use, the other takes several snippets at once,
+with the options of transcribe(), and returns a result for each:
 
     describe(model) → dict of scalars; "device" is the accelerator's name as read back
+    transcribe_batch(model, audios, **options) → list of what transcribe() returns
 
 Runs on Python 3.9 with the standard library, msgpack and numpy.
 """
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from schemas.messages import Audio, Import, Load, Reply, Request, Transcribe
+    from schemas.messages import Audio, Import, Load, Reply, Request, Transcribe, TranscribeHeld
     from workers.audio_buffer import AudioBuffer
 
 
@@ -100,6 +104,8 @@ class Host:
         self._options: dict[str, Any] = {}
         self._transcribe_options: dict[str, Any] = {}
         self._audio: AudioBuffer | None = None
+        self._hold = False  # the snippet that is arriving
+        self._held: list[tuple[str, Any]] = []  # by name, samples
 
     def place(self, header: dict[str, Any], length: int) -> memoryview:
         """Where the blob of the frame with this header is read to."""
@@ -118,7 +124,8 @@ class Host:
         importlib.import_module("workers.audio_buffer")  # numpy now, not in a transcription
         self._module, self._options = module, request.options
         self._transcribe_options = request.transcribe_options
-        self._send(messages.Imported(import_s=time.perf_counter() - start))
+        import_s = time.perf_counter() - start
+        self._send(messages.Imported(import_s=import_s, batches=batches(module)))
 
     def _on_load(self, request: Load) -> None:
         start = time.perf_counter()
@@ -138,7 +145,7 @@ class Host:
     def _on_transcribe(self, request: Transcribe) -> None:
         from workers.audio_buffer import AudioBuffer  # with numpy: hello comes without
 
-        self._audio = AudioBuffer(request.samples_hint)
+        self._audio, self._hold = AudioBuffer(request.samples_hint), request.held
 
     def _on_cancel(self, request: Request) -> None:
         self._audio = None
@@ -147,22 +154,29 @@ class Host:
         if self._audio is None or not request.last:
             return
         audio, self._audio = self._audio.samples(), None
+        if self._hold:
+            self._held.append((request.snippet, audio))
+            return
         start = time.perf_counter()
         result = self._module.transcribe(self._model, audio, **self._transcribe_options)
         if inspect.isgenerator(result):
             result = self._last_of(result, request.snippet)
         infer_s = time.perf_counter() - start
-        details = dict(result) if isinstance(result, dict) else {"text": result}
-        text = checked_text(details.pop("text", None))
-        self._send(
-            messages.Transcript(
-                snippet=request.snippet,
-                text=text,
-                samples=len(audio),
-                infer_s=infer_s,
-                details=details,
-            )
-        )
+        self._tell(request.snippet, audio, infer_s, answer_of(result))
+
+    def _on_transcribe_held(self, request: TranscribeHeld) -> None:
+        held, self._held = self._held, []
+        audios = [audio for _, audio in held]
+        start = time.perf_counter()
+        results = self._module.transcribe_batch(self._model, audios, **self._transcribe_options)
+        infer_s = time.perf_counter() - start
+        answers = answers_of(results, len(held))  # all of them, before the first is sent
+        for (snippet, audio), answer in zip(held, answers):
+            self._tell(snippet, audio, infer_s, answer)
+
+    def _tell(self, snippet: str, audio: Any, infer_s: float, answer: tuple[str, Any]) -> None:
+        text, details = answer
+        self._send(messages.Transcript(snippet, text, len(audio), infer_s, details))
 
     def _last_of(self, results: Iterator[Any], snippet: str) -> Any:
         result: Any = ""
@@ -222,7 +236,14 @@ if __name__ == "__main__":
 
     lifeline.die_with(int(sys.argv[1]))
     from schemas import framing, messages
-    from workers.contract import check_functions, checked_text, failure_of
+    from workers.contract import (
+        answer_of,
+        answers_of,
+        batches,
+        check_functions,
+        checked_text,
+        failure_of,
+    )
 
     # closed on every way out: Python 3.9 crashes if it has to do that itself at its very end
     with open(_REQUESTS_FD, "rb", buffering=0) as _in, open(_REPLIES_FD, "wb", buffering=0) as _out:

@@ -1,6 +1,7 @@
 """Microsoft's Phi-4-multimodal in transformers' own form.
 
-A language model with a speech encoder, and a LoRA that makes it listen.
+A language model with a speech encoder, and a LoRA that makes it listen. It takes no batches: the
+encoder adds its mask where it should mask, so that the padding of a shorter recording is heard.
 """
 
 import os
@@ -18,6 +19,7 @@ from transformers import Phi4MultimodalForCausalLM, Phi4MultimodalProcessor, Pre
 
 from workers.answers import plain_answers
 from workers.lora import load_lora, lora_layers
+from workers.pieces import joined
 from workers.segments import SAMPLE_RATE_HZ, segments
 from workers.torch_model import (
     check_tokenizer,
@@ -70,11 +72,11 @@ def transcribe(loaded, audio, prompt=PROMPT, longest_s=40.0, tokens_per_s=10.0, 
     a loop, and is cut off. plain: take away what answers have around the transcript.
     """
     pieces = segments(audio, longest_s)
-    done = [_piece(loaded, piece, prompt, tokens_per_s) for piece in pieces if len(piece)]
+    done = [_answer(loaded, piece, prompt, tokens_per_s) for piece in pieces if len(piece)]
     answers = [answer for answer, _ in done]
     texts, chatty = plain_answers(answers)
     found = {
-        "text": " ".join(text for text in (texts if plain else answers) if text),
+        "text": joined(texts if plain else answers),
         "pieces": len(pieces),
         "cut_off": sum(cut for _, cut in done),
         "chatty": chatty,  # answers with something around the transcript, taken away or not
@@ -106,13 +108,13 @@ def check_prompt_tokens(folder, processor, model):
         )
 
 
-def _piece(loaded, audio, prompt, tokens_per_s):
+def _answer(loaded, piece, prompt, tokens_per_s):
     model, processor = loaded
     user, end, assistant = TURNS
     # by hand: whether the processor has the chat template depends on the checkpoint's age
     text = f"{user}{processor.audio_token}{prompt}{end}{assistant}"
-    missing = int(SHORTEST_S * SAMPLE_RATE_HZ) - len(audio)
-    heard = np.pad(audio, (0, missing)) if missing > 0 else audio
+    missing = int(SHORTEST_S * SAMPLE_RATE_HZ) - len(piece)
+    heard = np.pad(piece, (0, missing)) if missing > 0 else piece
     inputs = processor(text=text, audio=heard, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-    ids, cut = greedy(model, inputs, tokens_per_s * len(audio) / SAMPLE_RATE_HZ)
+    [(ids, cut)] = greedy(model, inputs, [tokens_per_s * len(piece) / SAMPLE_RATE_HZ])
     return processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut

@@ -90,20 +90,29 @@ def check_tokenizer(checkpoint, tokenizer, model):
         )
 
 
-def greedy(model, inputs, most_tokens):
-    """The most probable answer's token ids, and whether it was cut off at most_tokens.
+def greedy(model, inputs, limits):
+    """Of each prompt the most probable answer's token ids, and whether it was cut off at its limit.
 
-    inputs: of one prompt, as its processor made them; floats are taken to the model's precision.
+    inputs: as their processor made them, padded on the left; floats are taken to the model's
+    precision. limits: of each answer, in tokens.
     """
     torch.manual_seed(0)
     inputs = inputs.to(model.device, model.dtype)
-    most = max(SHORTEST_ANSWER, int(most_tokens))
+    limits = [max(SHORTEST_ANSWER, int(limit)) for limit in limits]
     with torch.inference_mode():
-        found = model.generate(**inputs, max_new_tokens=most, do_sample=False, num_beams=1)
-    ids = found[0, inputs["input_ids"].shape[1] :].tolist()
+        found = model.generate(**inputs, max_new_tokens=max(limits), do_sample=False, num_beams=1)
+    answers = found[:, inputs["input_ids"].shape[1] :].tolist()
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
-    return ids, len(ids) >= most and ids[-1] not in ends
+    return [_ended(ids[:limit], ends) for ids, limit in zip(answers, limits)]
+
+
+def _ended(ids, ends):
+    """The ids up to the end, behind which is padding; and whether there is none."""
+    for count, token in enumerate(ids, start=1):
+        if token in ends:
+            return ids[:count], False
+    return ids, True
 
 
 def described(model):

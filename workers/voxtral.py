@@ -3,7 +3,8 @@
 import transformers
 from transformers import AutoProcessor, VoxtralForConditionalGeneration
 
-from workers.segments import SAMPLE_RATE_HZ, segments
+from workers.pieces import in_pieces, joined
+from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
     described,
     existing_folder,
@@ -33,27 +34,38 @@ def describe(loaded):
     return described(loaded[0]) | {"transformers": transformers.__version__}
 
 
-def transcribe(loaded, audio, language="en", longest_s=1800.0, tokens_per_s=10.0):
+def transcribe(loaded, audio, **options):
+    return transcribe_batch(loaded, [audio], **options)[0]
+
+
+def transcribe_batch(loaded, audios, language="en", longest_s=1800.0, tokens_per_s=10.0):
     """language: a code; None lets the model find out. longest_s: what the model takes in one go.
     tokens_per_s: a text that would be longer is a loop, and is cut off.
     """
-    pieces = segments(audio, longest_s)
-    done = [_piece(loaded, piece, language, tokens_per_s) for piece in pieces if len(piece)]
-    return {
-        "text": " ".join(text for text, _ in done if text),
-        "pieces": len(pieces),
-        "cut_off": sum(cut for _, cut in done),
-    }
+    answers = in_pieces(
+        audios, longest_s, lambda pieces: _answers(loaded, pieces, language, tokens_per_s)
+    )
+    return [
+        {
+            "text": joined(text for text, _ in one),
+            "pieces": len(one),
+            "cut_off": sum(cut for _, cut in one),
+        }
+        for one in answers
+    ]
 
 
-def _piece(loaded, audio, language, tokens_per_s):
+def _answers(loaded, pieces, language, tokens_per_s):
     model, processor = loaded
     inputs = processor.apply_transcription_request(
         language=language,
-        audio=[audio],
-        format=["WAV"],
+        audio=list(pieces),
+        format=["WAV"] * len(pieces),
         sampling_rate=SAMPLE_RATE_HZ,
         model_id=model.config.model_type,  # only mentioned in the request
     )
-    ids, cut = greedy(model, inputs, tokens_per_s * len(audio) / SAMPLE_RATE_HZ)
-    return processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut
+    limits = [tokens_per_s * len(piece) / SAMPLE_RATE_HZ for piece in pieces]
+    return [
+        (processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut)
+        for ids, cut in greedy(model, inputs, limits)
+    ]

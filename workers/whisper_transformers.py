@@ -9,7 +9,8 @@ import torch
 import transformers
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-from workers.segments import SAMPLE_RATE_HZ, segments
+from workers.pieces import in_pieces, joined
+from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
     check_tokenizer,
     described,
@@ -49,50 +50,72 @@ def describe(loaded):
     return described(loaded[0]) | {"transformers": transformers.__version__}
 
 
-def transcribe(
-    loaded, audio, language="en", task="transcribe", beams=1, fallback=False, longest_s=1800.0
+def transcribe(loaded, audio, **options):
+    return transcribe_batch(loaded, [audio], **options)[0]
+
+
+def transcribe_batch(
+    loaded, audios, language="en", task="transcribe", beams=1, fallback=False, longest_s=1800.0
 ):
     """fallback: sample at higher temperatures where the text is bad. longest_s: in one go."""
-    torch.manual_seed(0)
     settings = {"num_beams": beams, "do_sample": False}
     if loaded[0].generation_config.is_multilingual:
         settings |= {"language": language, "task": task}
-    pieces = segments(audio, longest_s)
-    done = [_piece(loaded, piece, settings, fallback) for piece in pieces if len(piece)]
-    return {
-        "text": " ".join(text for text, _, _ in done if text),
-        "pieces": len(pieces),
-        "windows": sum(windows for _, windows, _ in done),
-        "cut_off": sum(cut for _, _, cut in done),  # texts that reached the model's limit
-    }
+    answers = in_pieces(
+        audios, longest_s, lambda pieces: _answers(loaded, pieces, settings, fallback)
+    )
+    return [
+        {
+            "text": joined(text for text, _, _ in one),
+            "pieces": len(one),
+            "windows": sum(windows for _, windows, _ in one),
+            "cut_off": sum(cut for _, _, cut in one),  # texts that reached the model's limit
+        }
+        for one in answers
+    ]
 
 
-def _piece(loaded, audio, settings, fallback):
-    """Text, windows, and how many of them hit the limit of tokens."""
-    model, processor = loaded
-    long = len(audio) > WINDOW_S * SAMPLE_RATE_HZ
-    if long:
-        settings = settings | {"return_timestamps": True, "condition_on_prev_tokens": False}
+def _answers(loaded, pieces, settings, fallback):
+    """Of each its text, windows, and how many of them hit the limit of tokens.
+
+    The longest come first. What fits into one window does not wait for long form's many.
+    """
+    count = sum(len(piece) > WINDOW_S * SAMPLE_RATE_HZ for piece in pieces)
+    answers = []
+    if pieces[:count]:
+        long_form = settings | {"return_timestamps": True, "condition_on_prev_tokens": False}
         if fallback:
-            settings |= {
+            long_form |= {
                 "temperature": TEMPERATURES,
                 "compression_ratio_threshold": COMPRESSION_LIMIT,
                 "logprob_threshold": LOGPROB_LIMIT,
                 "no_speech_threshold": NO_SPEECH_LIMIT,
             }
+        answers += _generated(loaded, pieces[:count], long_form, padding="longest")
+    if pieces[count:]:
+        answers += _generated(loaded, pieces[count:], settings, padding="max_length")
+    return answers
+
+
+def _generated(loaded, pieces, settings, padding):
+    model, processor = loaded
+    torch.manual_seed(0)
     features = processor(
-        audio,
+        pieces,
         sampling_rate=SAMPLE_RATE_HZ,
         return_tensors="pt",
         return_attention_mask=True,
-        truncation=not long,
-        padding="longest" if long else "max_length",
+        truncation=padding == "max_length",
+        padding=padding,
     ).to(model.device, model.dtype)
     with torch.inference_mode():
         found = model.generate(**features, **settings, return_segments=True)
-    text = processor.batch_decode(found["sequences"], skip_special_tokens=True)[0].strip()
-    # segments of one window share its tokens
-    windows = {id(one["result"]): one["result"] for one in found["segments"][0]}.values()
+    texts = processor.batch_decode(found["sequences"], skip_special_tokens=True)
     # with the prompt; the end token is no sign, as it is taken away where a window follows
     full = model.config.max_target_positions - 1
-    return text, len(windows), sum(len(window) >= full for window in windows)
+    answers = []
+    for text, segments in zip(texts, found["segments"]):
+        # segments of one window share its tokens
+        windows = {id(one["result"]): one["result"] for one in segments}.values()
+        answers.append((text.strip(), len(windows), sum(len(one) >= full for one in windows)))
+    return answers

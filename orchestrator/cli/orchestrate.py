@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from orchestrator import paths
 from orchestrator.cli import output
+from orchestrator.cli.batch_size import BatchSizeType
 from orchestrator.cli.memory_size import memory_size
 from orchestrator.cli.shared import (
     json_option,
@@ -33,7 +34,8 @@ from schemas.records import Accelerator
 
 MOST_TRIES = 1000  # of one snippet: --repeat, --retries
 PLAIN_OPTIONS = (
-    "snippets timeout_s load_timeout_s max_crashes retries repeats warm_up accelerator".split()
+    *"snippets timeout_s load_timeout_s max_crashes retries repeats".split(),
+    *"warm_up batch accelerator".split(),
 )
 EPILOG = """
 \b
@@ -106,6 +108,12 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
     "warm_up",
     default=None,
     help="Let each fresh worker transcribe the shortest snippet once, unmeasured (default: yes).",
+)
+@click.option(
+    "--batch",
+    type=BatchSizeType(),
+    help="Transcribe up to N snippets at once with models that can: throughput in place of "
+    "latency. auto: many, and fewer where memory runs out (default 1).",
 )
 @click.option(
     "--accelerator",

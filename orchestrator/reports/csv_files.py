@@ -28,7 +28,7 @@ RESULT_COLUMNS = (
     "Load_Spawn_Sec Load_Interpreter_Sec Load_Imports_Sec Load_Weights_Sec Notes "
     "Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_Attempt_MB Device_Memory_MB Device_Memory_Method "
     "Energy_J Energy_Source Disturbed Blame Repeats Time_Sec_Min Time_Sec_Max "
-    "Peak_Commit_MB Peak_RAM_Load_Bound Peak_RAM_Attempt_Bound Fell_Back"
+    "Peak_Commit_MB Peak_RAM_Load_Bound Peak_RAM_Attempt_Bound Fell_Back Batch Batch_Sec"
 ).split()
 
 SUMMARY_COLUMNS = (
@@ -36,7 +36,8 @@ SUMMARY_COLUMNS = (
     "Peak_RAM_MB Peak_RAM_Method Device First_Error Signature "
     "RTFx_Min RTFx_Max Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_First_MB Peak_RAM_Steady_MB "
     "Device_Memory_MB Crashes Disturbed "
-    "Peak_RAM_Load_Bound Peak_RAM_First_Bound Peak_RAM_Steady_Bound"
+    "Peak_RAM_Load_Bound Peak_RAM_First_Bound Peak_RAM_Steady_Bound "
+    "Batch Batch_Checked Batch_Changed"
 ).split()
 
 
@@ -107,6 +108,9 @@ def _attempt_cells(row: Row) -> dict[str, Cell]:
     if row.time_s and attempt.audio_s:
         cells["RTF"] = _rounded(row.time_s / attempt.audio_s)
         cells["RTFx"] = _rounded(attempt.audio_s / row.time_s)
+    cells["Batch"] = attempt.batch.size if attempt.batch else 1
+    if attempt.batch:
+        cells["Batch_Sec"] = _rounded(attempt.batch.time_s)
     cells |= _repeat_cells(attempts) | _memory_cells(attempt)
     if attempt.load:
         cells |= {
@@ -187,6 +191,9 @@ def _summary_cells(one: ModelSummary, own_signature: str) -> dict[str, Cell]:
         "Peak_RAM_First_Bound": one.first_peak_bound,
         "Peak_RAM_Steady_MB": _megabytes(one.steady_peak_bytes),
         "Peak_RAM_Steady_Bound": one.steady_peak_bound,
+        "Batch": one.batch,
+        "Batch_Checked": one.batch_checked,
+        "Batch_Changed": one.batch_changed,
         "Crashes": one.crashes,
         "Disturbed": one.disturbed,
     }

@@ -76,6 +76,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "wer": row.score.wer if row.score else None,
         "time_s": row.time_s,
         "audio_s": attempt.audio_s if attempt else None,
+        "batch": attempt.batch.size if attempt and attempt.batch else 1,
         "device": attempt.device if attempt else None,
         "fell_back": list(row.fell_back),
         "load_s": attempt.load.total_s if attempt and attempt.load else None,

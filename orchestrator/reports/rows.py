@@ -119,6 +119,7 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
         blame=worst(histories),
         notes=(
             *attempt.notes,
+            *_text_alone(state, attempt),
             *(isolation_notes(attempt.isolation) if attempt.isolation else ()),
             *remarks,
             *(f"{end.phase}: {end.error}" for end in ends),
@@ -127,6 +128,14 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
         missing_repeats=missing,
         fell_back=next(one.fell_back for one in last_kept if one.attempt() == attempt),
     )
+
+
+def _text_alone(state: RunState, attempt: Attempt) -> list[str]:
+    """Its other text, if the batch had an influence on it."""
+    if attempt.batch is None:
+        return []
+    found = [check.changed.get(attempt.snippet) for check in state.checks.get(attempt.model, ())]
+    return [f"transcribed alone its text is: {text}" for text in found if text is not None]
 
 
 def _scores(snippet: PlannedSnippet, text: str | None) -> tuple[Score | None, Score | None]:

@@ -10,6 +10,7 @@ from orchestrator.errors import RunFolderError
 from schemas.records import (
     Accelerator,
     Attempt,
+    BatchCheck,
     JournalLine,
     ModelFailed,
     ModelStarted,
@@ -50,6 +51,7 @@ class RunState:
     failures: dict[str, ModelFailed]
     lost_deaths: dict[str, int]  # of workers, on accelerators that others took over from
     accelerators: dict[str, Accelerator]  # by key
+    checks: dict[str, list[BatchCheck]]  # of what was transcribed in batches
 
     def attempts(self) -> Iterator[Attempt]:
         """All that hold, first tries before their retries."""
@@ -65,6 +67,7 @@ class _Taken:
     started: dict[str, ModelStarted] = field(default_factory=dict)
     accelerators: dict[str, Accelerator] = field(default_factory=dict)
     attempts: list[Kept] = field(default_factory=list)
+    checks: list[BatchCheck] = field(default_factory=list)
     ends: list[WorkerEnded] = field(default_factory=list)
     failures: dict[str, ModelFailed] = field(default_factory=dict)
 
@@ -81,15 +84,17 @@ class _Taken:
         elif isinstance(line, Attempt):
             started = self.started.get(line.model)
             self.attempts.append(keep(line, started.fell_back if started else ()))
+        elif isinstance(line, BatchCheck):
+            self.checks.append(line)
         elif isinstance(line, WorkerEnded):
             self.ends.append(line)
         else:
             self.failures[line.model] = line
 
-    def holds(self, attempt: Attempt) -> bool:
+    def holds(self, line: Attempt | BatchCheck) -> bool:
         """Whether its key is not outdated."""
-        started = self.started.get(attempt.model)
-        return started is not None and attempt.key in (started.key, *started.keeps)
+        started = self.started.get(line.model)
+        return started is not None and line.key in (started.key, *started.keeps)
 
 
 def fold(lines: Iterable[JournalLine]) -> RunState:
@@ -120,6 +125,9 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
                 lost_deaths[attempt.model] = lost_deaths.get(attempt.model, 0) + lost
                 tries.clear()
             tries.append(kept)
+    checks: dict[str, list[BatchCheck]] = {}
+    for check in filter(taken.holds, taken.checks):
+        checks.setdefault(check.model, []).append(check)
     return RunState(
         taken.plan,
         histories,
@@ -128,6 +136,7 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
         taken.failures,
         lost_deaths,
         taken.accelerators,
+        checks,
     )
 
 

@@ -46,6 +46,9 @@ class ModelSummary:
     disturbed: int  # rows
     device: str | None
     precision: str | None
+    batch: int  # the most snippets at once
+    batch_checked: int  # snippets of batches that were transcribed alone as well
+    batch_changed: int  # of those: whose text was another one then
     first_error: str | None
 
     @property
@@ -77,7 +80,7 @@ def signature(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
             f"repeats:{_repeats(plan, summaries)}",
             f"warm-up:{1 if plan.warm_up else 'none'}",
             f"precision:{'+'.join(precisions)}",
-            "batch:1",
+            f"batch:{_batches(summaries)}",
             f"device:{'+'.join(devices)}",
         ]
     )
@@ -87,6 +90,10 @@ def _coverage(summaries: Sequence[ModelSummary]) -> str:
     """Numbers of a run that did not end compare with nothing."""
     tried = min((one.snippets - one.not_run for one in summaries), default=0)
     return "" if all(not one.not_run for one in summaries) else f"{tried}of"
+
+
+def _batches(summaries: Sequence[ModelSummary]) -> str:
+    return "+".join(str(size) for size in sorted({one.batch for one in summaries if one.ok} or {1}))
 
 
 def _repeats(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
@@ -133,6 +140,7 @@ class _Tally:
     first_peak: MemoryPeak | None = None
     steady_peak: MemoryPeak | None = None
     device_peak_bytes: int | None = None
+    batch: int = 1
     disturbed: int = 0
     # by the device that really ran: two in one figure would be no figure
     speeds: dict[str | None, _Speeds] = field(default_factory=dict)
@@ -144,6 +152,7 @@ class _Tally:
             self._add_memory(one)
         if row.ok and (attempt := speaker(attempts)):
             self.audio_s += attempt.audio_s or 0.0
+            self.batch = max(self.batch, *(one.batch.size if one.batch else 1 for one in attempts))
             self.speeds.setdefault(attempt.device, _Speeds(attempt)).add(attempts)
 
     def add_warm_up(self, attempt: Attempt) -> None:
@@ -185,6 +194,7 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
     load, first, steady = tally.load_peak, tally.first_peak, tally.steady_peak
     details = attempt.load_details if attempt else {}
     ok = sum(row.ok for row in rows)
+    checks = state.checks.get(model, ())
     return ModelSummary(
         model=model,
         snippets=len(rows),
@@ -213,5 +223,8 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
         disturbed=tally.disturbed,
         device="+".join(one.first.device for one in devices if one.first.device) or None,
         precision=str(details["precision"]) if "precision" in details else None,
+        batch=tally.batch,
+        batch_checked=sum(check.checked for check in checks),
+        batch_changed=sum(len(check.changed) for check in checks),
         first_error=next((row.error for row in rows if row.error), None),
     )

@@ -43,6 +43,11 @@ def _remarks(summaries: Sequence[ModelSummary]) -> list[str]:
             remarks.append(
                 f"{one.model}: {one.crashes} deaths or hangs of its workers; see Blame and crashes/"
             )
+        if one.batch > 1:
+            remarks.append(
+                f"{one.model}: up to {one.batch} snippets at once; of {one.batch_checked} that "
+                f"were transcribed alone as well, {one.batch_changed} had another text; see Notes"
+            )
         if one.disturbed:
             remarks.append(
                 f"{one.model}: {one.disturbed} of {one.snippets} rows were measured while "

@@ -66,6 +66,7 @@ def model_key(
         decoder_version(),
         options.memory_limit_bytes,
         options.warm_up,
+        options.batch,
         machine_identity(),  # times and memory of two machines do not belong into one table
     ]
     return hashlib.sha256(json.dumps(went_in, sort_keys=True, default=str).encode()).hexdigest()

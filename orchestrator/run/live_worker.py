@@ -1,32 +1,28 @@
-"""A worker with its model loaded: tries one snippet after the other and records each try."""
+"""A worker with its model loaded: tries snippets, alone or in batches, and records each try."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.audio.decode import DecodedFacts, Samples, decode
+from orchestrator.audio.decode import DecodedFacts
 from orchestrator.environments.env import Env
 from orchestrator.errors import AudioError
-from orchestrator.platforms import quoted
+from orchestrator.run.attempts import batch_of, of_batch, undecoded
 from orchestrator.run.device_loss import lost_device
 from orchestrator.run.jobs import ModelJob
+from orchestrator.run.launch import replay_command
 from orchestrator.run.options import RunOptions
 from orchestrator.run.recorder import Recorder, now
+from orchestrator.run.recordings import clock_notes, notes_on, recording
 from orchestrator.run.surroundings import FRESH_S, Surroundings
 from orchestrator.run.tasks import Task
-from orchestrator.snippets.snippet import Snippet
-from orchestrator.stacks import Model
 from orchestrator.supervisor.channel import WorkerFault
-from orchestrator.supervisor.spec import WorkerSpec
-from orchestrator.supervisor.worker import Transcribed, Worker
+from orchestrator.supervisor.transcription import Transcribed
+from orchestrator.supervisor.worker import Worker
 from schemas.messages import SAMPLE_RATE_HZ
-from schemas.records import Accelerator, Attempt, Crash, LoadTimes, Phase, WorkerEnded
-
-CLOCK_SLACK_S = 0.5
-CLOCK_SLACK = 0.1
+from schemas.records import Attempt, Batch, Crash, LoadTimes, Phase, WorkerEnded
 
 
 class LiveWorker:
@@ -61,6 +57,11 @@ class LiveWorker:
         self._recorder = recorder
         self._last: str | None = None
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether attempt_together() may be called."""
+        return self._worker.batches
+
     def attempt(self, task: Task, warm_up: bool = False) -> tuple[Attempt, bool]:
         """One try, and whether the worker can take the next one."""
         snippet, worker, facts = task.snippet, self._worker, DecodedFacts()
@@ -68,10 +69,7 @@ class LiveWorker:
         self._last = snippet.name
         attempt = self._empty(task)
         partials: list[str] = []
-        if time.monotonic() - self._window_began > FRESH_S:
-            worker.begin_memory_window()
-        self._window_began = float("-inf")  # it serves one attempt, however that ends
-        self._surroundings.begin()
+        self._begin()
 
         def on_partial(text: str) -> None:
             partials[:] = [text]
@@ -79,28 +77,22 @@ class LiveWorker:
 
         try:
             result = worker.transcribe(
-                snippet.name,
-                _blocks(snippet, facts),
-                round((snippet.duration_s or 0.0) * SAMPLE_RATE_HZ),
+                recording(snippet, facts),
                 self._options.attempt_timeout_s(snippet.duration_s),
                 on_partial,
             )
         except AudioError as error:  # the worker has heard nothing
             self.tried -= 1
-            failed = {"outcome": "failed", "phase": "decode", "error": str(error)}
-            return attempt.model_copy(update=failed), True
+            return undecoded(attempt, error), True
         except WorkerFault as fault:
             self._measured_before += 1  # a warm-up that fails is recorded as measured
-            if fault.alive and self._env.accelerator != "cpu" and lost_device(fault.message):
-                fault.alive = False  # its next answers would be wrong for the same reason
+            self._judge(fault)
             said = (f"text before it ended: {partials[0]}",) if partials else ()
             return self._faulty(attempt, fault, said), fault.alive
         self._measured_before += not warm_up
         was_warm, self.warm = self.warm, True
-        measured = self._measured()
-        worker.begin_memory_window()  # the next attempt's, if that follows at once: looks are dear
-        self._window_began = time.monotonic()
-        notes = (*_notes(snippet, facts, self._job.model), *_clock_notes(result))
+        measured = self._measured_with_next()
+        notes = (*notes_on(snippet, facts, self._job.model), *clock_notes(result))
         if task.retry:
             notes += ("tried again alone, in a fresh worker: its time is without warm-up",)
         elif self._options.warm_up and not was_warm and not warm_up:
@@ -115,6 +107,39 @@ class LiveWorker:
             "notes": notes + measured.pop("notes"),
         }
         return attempt.model_copy(update=measured | update), True
+
+    def attempt_together(self, tasks: Sequence[Task]) -> list[Attempt]:
+        """One try of each, all at once. Raises WorkerFault, which is of no one snippet."""
+        facts = [DecodedFacts() for _ in tasks]
+        snippets = [task.snippet for task in tasks]
+        self._last = snippets[-1].name
+        self._begin()
+        try:
+            results = self._worker.transcribe_together(
+                [recording(*one) for one in zip(snippets, facts, strict=True)],
+                sum(self._options.attempt_timeout_s(one.duration_s) for one in snippets),
+            )
+        except WorkerFault as fault:
+            self._judge(fault)
+            raise
+        measured, batch = self._measured_with_next(), batch_of(results, facts)
+        return [
+            self._of_batch(task, result, fact, batch, measured)
+            for task, result, fact in zip(tasks, results, facts, strict=True)
+        ]
+
+    def text_alone(self, task: Task) -> str:
+        """Unmeasured. Raises WorkerFault."""
+        try:
+            result = self._worker.transcribe(
+                recording(task.snippet, DecodedFacts()),
+                self._options.attempt_timeout_s(task.snippet.duration_s),
+                lambda _: None,
+            )
+        except WorkerFault as fault:
+            self._judge(fault)
+            raise
+        return result.text
 
     def ended_idle(self) -> WorkerEnded | None:
         """Whether it died, or spoke, although nothing was asked of it."""
@@ -146,13 +171,17 @@ class LiveWorker:
         self._surroundings.close()
         return left
 
+    def ended_in_batch(self, fault: WorkerFault) -> WorkerEnded:
+        """Its death while several snippets were asked of it. Call before drop()."""
+        return self._ended(fault, "transcribe")
+
     def _ended(self, fault: WorkerFault, phase: Phase) -> WorkerEnded:
         return WorkerEnded(
             at=now(),
             model=self._job.model.name,
             outcome=fault.outcome,
             phase=phase,
-            after=self._last,
+            after=None if phase == "transcribe" else self._last,
             error=fault.message,
             crash=self._crash(fault),
         )
@@ -186,6 +215,40 @@ class LiveWorker:
         }
         return attempt.model_copy(update=measured | update)
 
+    def _of_batch(
+        self,
+        task: Task,
+        result: Transcribed | AudioError,
+        facts: DecodedFacts,
+        batch: Batch,
+        measured: dict[str, Any],
+    ) -> Attempt:
+        if isinstance(result, AudioError):
+            return undecoded(self._empty(task), result)
+        self.tried += 1
+        attempt = self._empty(task)
+        self._measured_before += 1
+        self.warm = True
+        notes = (*notes_on(task.snippet, facts, self._job.model), *clock_notes(result))
+        return of_batch(attempt, result, batch, facts.samples, measured, notes)
+
+    def _begin(self) -> None:
+        if time.monotonic() - self._window_began > FRESH_S:
+            self._worker.begin_memory_window()
+        self._window_began = float("-inf")  # it serves one attempt, however that ends
+        self._surroundings.begin()
+
+    def _judge(self, fault: WorkerFault) -> None:
+        if fault.alive and self._env.accelerator != "cpu" and lost_device(fault.message):
+            fault.alive = False  # its next answers would be wrong for the same reason
+
+    def _measured_with_next(self) -> dict[str, Any]:
+        """The next attempt's window begins now, if that follows at once: looks are dear."""
+        measured = self._measured()
+        self._worker.begin_memory_window()
+        self._window_began = time.monotonic()
+        return measured
+
     def _measured(self) -> dict[str, Any]:
         return {
             "memory": self._worker.memory(),
@@ -204,56 +267,3 @@ class LiveWorker:
                 self._env.accelerator,
             ),
         )
-
-
-def worker_spec(job: ModelJob, env: Env, options: RunOptions) -> WorkerSpec:
-    """What the supervisor needs to start this model's worker."""
-    return WorkerSpec(
-        python=env.python,
-        env=env.folder,
-        worker=job.stack.worker_address,
-        options=job.model.options,
-        transcribe_options=job.model.transcribe_options,
-        checkpoint=job.checkpoint.path,
-        device=env.accelerator,
-        variables=env.variables,
-        memory_limit_bytes=options.memory_limit_bytes,
-        remote_code=job.model.remote_code,
-    )
-
-
-def replay_command(folder: Path, job: ModelJob, snippet: str | None, used: Accelerator) -> str:
-    """The one command that does it again. used: the accelerator that it was on."""
-    where = ["--accelerator", used] if job.stack.accelerators != (used,) else []
-    words = ["asrbench", "replay", *where, "--", str(folder.resolve()), job.model.name]
-    return quoted([*words, *([snippet] if snippet else [])])
-
-
-def _blocks(snippet: Snippet, facts: DecodedFacts) -> Iterator[Samples]:
-    yield from decode(snippet.audio, facts, snippet.offset_s, snippet.segment_s)
-    if facts.peak == 0.0 and snippet.reference:
-        raise AudioError(
-            f"{snippet.audio} is silent: every sample is zero, yet its reference has words; record "
-            "it again, or empty the reference if silence is meant"
-        )
-
-
-def _notes(snippet: Snippet, facts: DecodedFacts, model: Model) -> tuple[str, ...]:
-    notes = []
-    if not snippet.reference:
-        notes.append("empty reference: no WER, inserted words count in the corpus WER")
-    if facts.clipped_samples:
-        notes.append(f"{facts.clipped_samples} samples over full scale were clipped")
-    if model.languages and snippet.language.split("-")[0] not in model.languages:
-        notes.append(f"the model knows {', '.join(model.languages)}, not {snippet.language}")
-    return tuple(notes)
-
-
-def _clock_notes(result: Transcribed) -> tuple[str, ...]:
-    """The two clocks tell apart a slow model and a machine that slept or a controller that did."""
-    if result.time_s - result.infer_s <= max(CLOCK_SLACK_S, CLOCK_SLACK * result.infer_s):
-        return ()
-    return (
-        f"the controller's clock says {result.time_s:.2f} s, the worker's {result.infer_s:.2f} s: "
-        "was the machine asleep, or the controller stopped?",
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +18,8 @@ DEFAULT_RETRIES = 1
 TIMEOUT_PER_AUDIO = 10.0
 MIN_MEMORY_LIMIT_BYTES = 16_000_000  # less does not hold an interpreter
 ASSUMED_AUDIO_S = 600.0  # where the header does not say how long the audio is
+MAX_BATCH = 256
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH)] | Literal["auto"]
 
 
 class RunOptions(BaseModel):
@@ -34,6 +37,7 @@ class RunOptions(BaseModel):
     retries: int = Field(default=DEFAULT_RETRIES, ge=0)
     repeats: int = Field(default=1, ge=1)
     warm_up: bool = True
+    batch: BatchSize = 1  # snippets at once, for workers that can
     accelerator: Asked = "auto"
     memory_limit_bytes: int | None = Field(default=None, ge=MIN_MEMORY_LIMIT_BYTES)
 

@@ -189,6 +189,7 @@ def _plan(prepared: Prepared, started_at: str, set_hash: str) -> Plan:
         snippet_set_sha256=set_hash,
         repeats=prepared.options.repeats,
         warm_up=prepared.options.warm_up,
+        batch=prepared.options.batch,
     )
 
 

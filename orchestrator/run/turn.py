@@ -1,6 +1,6 @@
 """One model's turn on one accelerator: its env, its workers one after the other, its crashes.
 
-One snippet after the other: parallel work would spoil the times.
+One snippet or one batch after the other: parallel work would spoil the times.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from dataclasses import dataclass
 
 from orchestrator.accelerators import Way
 from orchestrator.environments.env import Env
+from orchestrator.run.batches import Batches
 from orchestrator.run.given_up import GivenUp, quarantine, refuse_quarantined
 from orchestrator.run.jobs import ModelJob
-from orchestrator.run.live_worker import LiveWorker, replay_command, worker_spec
+from orchestrator.run.launch import replay_command, worker_spec
+from orchestrator.run.live_worker import LiveWorker
 from orchestrator.run.options import RunOptions
 from orchestrator.run.preparation import prepare_env
 from orchestrator.run.recorder import Recorder, now
 from orchestrator.run.tasks import Deaths, Task, TaskId, pending_tasks, shortest
+from orchestrator.run.together import Together
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.environment import tuning
@@ -88,7 +91,10 @@ class Turn:
                 keeps=tuple(sorted(self._use.keys - {key})),
             )
         )
-        tasks = self._tasks = pending_tasks(snippets, self._options.repeats, self._use.done)
+        batches = Batches(self._options.batch, env.accelerator, self._options.max_crashes)
+        pending = pending_tasks(snippets, self._options.repeats, self._use.done)
+        tasks = self._tasks = batches.in_order(pending)
+        self._together = Together(batches, self._name, key, self._recorder)
         deaths = self._deaths = mine(key)
         self.key = key
         pending_s = sum(task.snippet.duration_s or 0.0 for task in tasks)
@@ -120,6 +126,9 @@ class Turn:
             if not live.warm and self._warm_up:
                 task = shortest(tasks)
                 attempt = self._try(live, task, warm_up=True)
+            elif len(batch := self._together.next(live, tasks)) > 1:
+                self._try_together(live, batch, tasks, deaths)
+                continue
             else:
                 task = tasks[0]
                 attempt = self._try(live, task)
@@ -129,6 +138,21 @@ class Turn:
             tasks.remove(task)
             if self._crashes >= self._options.max_crashes and (tasks or not self._use.last):
                 raise self._given_up(attempt.outcome, attempt.phase, attempt.error or "")
+
+    def _try_together(
+        self, live: LiveWorker, batch: list[Task], tasks: list[Task], deaths: Deaths
+    ) -> None:
+        try:
+            attempts = self._together.attempts(live, batch)
+            self._crashes = 0
+            for task, attempt in zip(batch, attempts, strict=True):
+                deaths.note(attempt)
+                tasks.remove(task)
+            self._together.check(live, batch, attempts)
+        except WorkerFault as fault:
+            if not fault.alive:
+                self._record_end(live.ended_in_batch(fault))
+                self._drop()
 
     def _alone(self, task: Task, env: Env, key: str) -> Attempt:
         """A suspect in a worker that has seen nothing else."""
@@ -140,6 +164,7 @@ class Turn:
 
     def _try(self, live: LiveWorker, task: Task, warm_up: bool = False) -> Attempt:
         attempt, alive = live.attempt(task, warm_up)
+        attempt = self._together.remarked(attempt, task)
         self._recorder.journal.append(attempt)
         if not attempt.warm_up:
             self._recorder.view.attempt(attempt)

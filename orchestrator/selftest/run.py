@@ -28,6 +28,7 @@ from orchestrator.selftest.verdicts import TOLERANCE, judge_death, judge_footpri
 from orchestrator.stacks import Stack, read_stack
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.spec import WorkerSpec
+from orchestrator.supervisor.transcription import Recording
 from orchestrator.supervisor.worker import Worker
 from schemas.records import MemoryPeak, Outcome
 
@@ -186,5 +187,6 @@ def _worker(
 
 
 def _attempt(worker: Worker, audio: Samples, timeout_s: float) -> str:
-    result = worker.transcribe("probe", iter([audio]), len(audio), timeout_s, lambda _: None)
+    probe = Recording("probe", iter([audio]), len(audio))
+    result = worker.transcribe(probe, timeout_s, lambda _: None)
     return result.text

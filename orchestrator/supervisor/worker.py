@@ -1,37 +1,31 @@
-"""A worker as the run sees it: load a model once, transcribe snippets one at a time, stop."""
+"""A worker as the run sees it: load a model once, transcribe snippets, stop."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.audio.decode import Samples
+from orchestrator.errors import AudioError
 from orchestrator.platforms import kernel_lines, worker_network
 from orchestrator.supervisor.channel import Channel, WorkerFault
 from orchestrator.supervisor.crashes import CRASH_LOG_LINES, python_stack
 from orchestrator.supervisor.environment import worker_environment
-from orchestrator.supervisor.exchange import checked, expect
-from orchestrator.supervisor.handover import hand_over
+from orchestrator.supervisor.exchange import expect
 from orchestrator.supervisor.isolation import Expected, judge
 from orchestrator.supervisor.scratch import make_scratch, remove_scratch
 from orchestrator.supervisor.spec import WorkerSpec, host_command
+from orchestrator.supervisor.transcription import (
+    Recording,
+    Transcribed,
+    transcribe,
+    transcribe_together,
+)
 from schemas import messages
 from schemas.records import Crash, Isolation, LoadTimes, MemoryPeak, Phase
 
 STOP_S = 10.0
-
-
-@dataclass(frozen=True)
-class Transcribed:
-    """A result with the controller's clock and the worker's own beside it."""
-
-    text: str
-    time_s: float
-    infer_s: float
-    details: messages.Details
 
 
 class Worker:
@@ -39,6 +33,7 @@ class Worker:
 
     def __init__(self, spec: WorkerSpec, log: Path) -> None:
         self.phase: Phase = "spawn"
+        self.batches = False  # it takes several snippets at once
         self.device: str | None = None
         self.load_details: messages.Details = {}
         self.load_memory: MemoryPeak | None = None
@@ -113,43 +108,16 @@ class Worker:
         return self.isolation
 
     def transcribe(
-        self,
-        snippet: str,
-        blocks: Iterator[Samples],
-        samples_hint: int,
-        timeout_s: float,
-        on_partial: Callable[[str], None],
+        self, recording: Recording, timeout_s: float, on_partial: Callable[[str], None]
     ) -> Transcribed:
-        """Hand over the audio while it is decoded, take the text.
+        """See transcription."""
+        return transcribe(self._channel, recording, timeout_s, on_partial)
 
-        An AudioError of the blocks is passed on after the worker was told to forget the snippet.
-        """
-        deadline = time.monotonic() + timeout_s
-        self._channel.send(messages.Transcribe(snippet, samples_hint), deadline)
-        sent, handed_over_at = hand_over(self._channel, snippet, blocks, deadline)
-        while True:
-            received = self._channel.receive(deadline)
-            reply = received.reply
-            if not isinstance(reply, messages.Partial) or reply.snippet != snippet:
-                break
-            on_partial(reply.text)
-            if time.monotonic() > deadline:
-                raise self._channel.fault("timed_out", "sent partial texts, no transcript in time")
-        transcript = checked(self._channel, messages.Transcript, received).reply
-        if received.at < handed_over_at:
-            raise WorkerFault("protocol_error", "worker answered before it had all of the audio")
-        if transcript.snippet != snippet or transcript.samples != sent:
-            raise WorkerFault(
-                "protocol_error",
-                f"worker answered for {transcript.snippet!r} with {transcript.samples} samples; "
-                f"sent were {sent} of {snippet!r}",
-            )
-        return Transcribed(
-            text=transcript.text,
-            time_s=received.at - handed_over_at,
-            infer_s=transcript.infer_s,
-            details=transcript.details,
-        )
+    def transcribe_together(
+        self, recordings: Sequence[Recording], timeout_s: float
+    ) -> list[Transcribed | AudioError]:
+        """See transcription. Only for a worker that takes batches."""
+        return transcribe_together(self._channel, recordings, timeout_s)
 
     def check_idle(self) -> None:
         """Raises WorkerFault if it died, or sent something, since its last reply."""
@@ -250,4 +218,6 @@ class Worker:
     ) -> float:
         request = messages.Import(self._spec.worker, options, transcribe_options)
         self._channel.send(request, deadline)
-        return expect(self._channel, messages.Imported, deadline).at
+        imported = expect(self._channel, messages.Imported, deadline)
+        self.batches = imported.reply.batches
+        return imported.at

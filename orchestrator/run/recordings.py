@@ -1,0 +1,52 @@
+"""A snippet on its way to a worker, and what is worth noting of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.audio.decode import DecodedFacts, Samples, decode
+from orchestrator.errors import AudioError
+from orchestrator.snippets.snippet import Snippet
+from orchestrator.stacks import Model
+from orchestrator.supervisor.transcription import Recording, Transcribed
+from schemas.messages import SAMPLE_RATE_HZ
+
+CLOCK_SLACK_S = 0.5
+CLOCK_SLACK = 0.1
+
+
+def recording(snippet: Snippet, facts: DecodedFacts) -> Recording:
+    """facts are filled while it is decoded."""
+    samples_hint = round((snippet.duration_s or 0.0) * SAMPLE_RATE_HZ)
+    return Recording(snippet.name, _blocks(snippet, facts), samples_hint)
+
+
+def notes_on(snippet: Snippet, facts: DecodedFacts, model: Model) -> tuple[str, ...]:
+    """What a reader of its row should know."""
+    notes = []
+    if not snippet.reference:
+        notes.append("empty reference: no WER, inserted words count in the corpus WER")
+    if facts.clipped_samples:
+        notes.append(f"{facts.clipped_samples} samples over full scale were clipped")
+    if model.languages and snippet.language.split("-")[0] not in model.languages:
+        notes.append(f"the model knows {', '.join(model.languages)}, not {snippet.language}")
+    return tuple(notes)
+
+
+def clock_notes(result: Transcribed) -> tuple[str, ...]:
+    """The two clocks tell apart a slow model and a machine that slept or a controller that did."""
+    if result.time_s - result.infer_s <= max(CLOCK_SLACK_S, CLOCK_SLACK * result.infer_s):
+        return ()
+    return (
+        f"the controller's clock says {result.time_s:.2f} s, the worker's {result.infer_s:.2f} s: "
+        "was the machine asleep, or the controller stopped?",
+    )
+
+
+def _blocks(snippet: Snippet, facts: DecodedFacts) -> Iterator[Samples]:
+    yield from decode(snippet.audio, facts, snippet.offset_s, snippet.segment_s)
+    if facts.peak == 0.0 and snippet.reference:
+        raise AudioError(
+            f"{snippet.audio} is silent: every sample is zero, yet its reference has words; record "
+            "it again, or empty the reference if silence is meant"
+        )

@@ -1,0 +1,78 @@
+"""Several snippets at once on a worker that takes batches, and whether that changes their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.run.batches import Batches
+from orchestrator.run.live_worker import LiveWorker
+from orchestrator.run.recorder import Recorder, now
+from orchestrator.run.tasks import Task, TaskId
+from orchestrator.supervisor.channel import WorkerFault
+from schemas.records import Attempt, BatchCheck
+
+MAX_REMARK_CHARS = 300
+
+
+class Together:
+    """Of one model's turn on one accelerator."""
+
+    def __init__(self, batches: Batches, name: str, key: str, recorder: Recorder) -> None:
+        self._batches = batches
+        self._name = name
+        self._key = key
+        self._recorder = recorder
+        self._checked = False
+        self._remarks: dict[TaskId, tuple[str, ...]] = {}
+
+    def next(self, live: LiveWorker, tasks: Sequence[Task]) -> list[Task]:
+        """What the worker is given now, one task at least."""
+        if self._batches.size > 1 and not live.takes_batches:
+            self._recorder.note_once(f"{self._name}: takes one snippet at a time, no batches")
+            return [tasks[0]]
+        return self._batches.next(tasks)
+
+    def attempts(self, live: LiveWorker, batch: Sequence[Task]) -> list[Attempt]:
+        """One of each, in the journal. Raises WorkerFault, and then there is none of any.
+
+        It is their first batch's turn to be checked: each once more, alone.
+        """
+        try:
+            attempts = live.attempt_together(batch)
+        except WorkerFault as fault:
+            self._failed(batch, fault)
+            raise
+        attempts = [self.remarked(one, task) for one, task in zip(attempts, batch, strict=True)]
+        for attempt in attempts:
+            self._recorder.journal.append(attempt)
+            self._recorder.view.attempt(attempt)
+        return attempts
+
+    def check(self, live: LiveWorker, batch: Sequence[Task], attempts: Sequence[Attempt]) -> None:
+        """The first batch's snippets once more, each alone. Raises WorkerFault."""
+        texts = {one.snippet: one.text for one in attempts if one.batch and one.batch.size > 1}
+        if self._checked or not texts:
+            return
+        self._checked = True
+        self._recorder.view.stage(self._name, "comparing with one by one")
+        alone = {
+            task.snippet.name: live.text_alone(task) for task in batch if task.snippet.name in texts
+        }
+        changed = {name: text for name, text in alone.items() if text != texts[name]}
+        check = BatchCheck(
+            at=now(), model=self._name, key=self._key, checked=len(alone), changed=changed
+        )
+        self._recorder.journal.append(check)
+        self._recorder.view.stage(self._name, "transcribing")
+
+    def remarked(self, attempt: Attempt, task: Task) -> Attempt:
+        """With what became of the batches that the task was in before."""
+        remarks = self._remarks.get(task.id, ())
+        return attempt.model_copy(update={"notes": attempt.notes + remarks})
+
+    def _failed(self, batch: Sequence[Task], fault: WorkerFault) -> None:
+        line = fault.message.partition("\n")[0]
+        ended = f"{len(batch)} at once: {fault.outcome}: {line}"[:MAX_REMARK_CHARS]
+        for task in batch:
+            self._remarks[task.id] = (*self._remarks.get(task.id, ()), ended)
+        self._recorder.view.note(f"{self._name}: {ended}; {self._batches.failed(batch, fault)}")
