@@ -1,6 +1,6 @@
 """Make a tiny checkpoint for each model that ships, in the file layout of its hub.
 
-    python scripts/make_checkpoints.py FOLDER [MODEL …]
+    python scripts/make_checkpoints.py FOLDER [--scale N] [MODEL …]
 
 Each gets FOLDER/MODEL, under 5 MB, made inside its own env for the CPU, which is built if it is not
 there (moonshine's need `pip install -e ".[checkpoints]"`). What is printed can be pasted behind
@@ -10,6 +10,7 @@ there (moonshine's need `pip install -e ".[checkpoints]"`). What is printed can 
 Those of Whisper and Moonshine are fitted: they recognise the short recordings of snippets/clean.
 whisper.cpp gets the same Whisper as transformers, converted to ggml and quantised to Q5_0. The
 others have random weights: they show that a worker loads and runs the real layout, nothing more.
+With --scale they are N times as wide, deeper, and all random (Moonshine has one size): for speed.
 """
 
 from __future__ import annotations
@@ -42,57 +43,60 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(RECIPES))
+    parser.add_argument("--scale", type=int, default=1, metavar="N")
     given = parser.parse_args()
     unknown = set(given.models) - set(RECIPES)
     if unknown:
         parser.error(f"no recipe for {', '.join(sorted(unknown))}; there are: {', '.join(RECIPES)}")
-    made = [(model, RECIPES[model](model, given.folder)) for model in given.models or RECIPES]
+    named = given.models or RECIPES
+    made = [(model, RECIPES[model](model, given.folder, given.scale)) for model in named]
     for model, checkpoint in made:
         print(f"--checkpoint {model}={checkpoint}")
 
 
-def whisper(model: str, folder: Path) -> Path:
+def whisper(model: str, folder: Path, scale: int) -> Path:
     """Fitted to the short recordings of snippets/clean, which takes a minute or two."""
     with tempfile.TemporaryDirectory() as scratch:
         recordings = Path(scratch) / "recordings.npz"
         np.savez(recordings, allow_pickle=False, **read_recordings())
-        return _in_env("distil-large-v3", "whisper.py", folder / model, str(recordings))
+        more = (str(recordings), "--scale", str(scale))
+        return _in_env("distil-large-v3", "whisper.py", folder / model, *more)
 
 
-def whisper_cpp(model: str, folder: Path) -> Path:
+def whisper_cpp(model: str, folder: Path, scale: int) -> Path:
     """The same Whisper, if it is there, in whisper.cpp's format."""
     source = folder / "distil-large-v3"
     if not (source / "model.safetensors").exists():
-        whisper(source.name, folder)
+        whisper(source.name, folder, scale)
     file = folder / f"{model}-q5_0.bin"
     write_ggml(source, file, quantised=True)
     return file
 
 
-def moonshine(model: str, folder: Path) -> Path:
-    """Fitted as well, by the features of the recordings."""
+def moonshine(model: str, folder: Path, scale: int) -> Path:
+    """Fitted as well, by the features of the recordings; whatever the scale."""
     command = [sys.executable, str(SCRIPTS / "moonshine_checkpoint.py"), str(folder / model)]
     command += [str(_env(model).folder), "--size", model.removeprefix("moonshine-")]
     subprocess.run(command, check=True)
     return folder / model
 
 
-def granite_speech(model: str, folder: Path) -> Path:
+def granite_speech(model: str, folder: Path, scale: int) -> Path:
     """Random, with a LoRA."""
-    return _in_env(model, "granite_speech.py", folder / model)
+    return _in_env(model, "granite_speech.py", folder / model, str(scale))
 
 
-def phi4_multimodal(model: str, folder: Path) -> Path:
+def phi4_multimodal(model: str, folder: Path, scale: int) -> Path:
     """Random, with a LoRA."""
-    return _in_env(model, "phi4_multimodal.py", folder / model)
+    return _in_env(model, "phi4_multimodal.py", folder / model, str(scale))
 
 
-def voxtral(model: str, folder: Path) -> Path:
+def voxtral(model: str, folder: Path, scale: int) -> Path:
     """Random."""
-    return _in_env(model, "voxtral.py", folder / model)
+    return _in_env(model, "voxtral.py", folder / model, str(scale))
 
 
-RECIPES: dict[str, Callable[[str, Path], Path]] = {
+RECIPES: dict[str, Callable[[str, Path, int], Path]] = {
     "distil-large-v3": whisper,
     "whisper-large-v3-turbo": whisper_cpp,
     "moonshine-base": moonshine,

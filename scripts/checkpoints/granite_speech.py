@@ -1,6 +1,6 @@
 """A tiny Granite Speech with random weights and a LoRA, in the hub's file layout.
 
-    python granite_speech.py FOLDER
+    python granite_speech.py FOLDER [SCALE]
 
 Runs in the stack's env. Its base weights have plain names and its adapter the hub's older ones.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
-from tiny import TEXT_MODEL, to_hub_layout, tokenizer
+from tiny import SCALE, SPREAD, TEXT_MODEL, to_hub_layout, tokenizer
 from transformers import (
     GraniteConfig,
     GraniteSpeechConfig,
@@ -41,20 +41,21 @@ def main():
             text_config=GraniteConfig(
                 vocab_size=len(words), max_position_embeddings=4096, bos_token_id=end,
                 eos_token_id=end, pad_token_id=end, tie_word_embeddings=True,
-                initializer_range=0.5, **TEXT_MODEL,
+                initializer_range=SPREAD, **TEXT_MODEL,
             ).to_dict(),
             encoder_config={
-                "input_dim": 160, "num_layers": 2, "hidden_dim": 32, "num_heads": 2,
-                "dim_head": 16, "output_dim": 16, "feedforward_mult": 2, "context_size": 50,
+                "input_dim": 160, "num_layers": 2, "hidden_dim": 32 * SCALE, "num_heads": 2,
+                "dim_head": 16 * SCALE, "output_dim": 16, "feedforward_mult": 2, "context_size": 50,
                 "max_pos_emb": 64, "conv_kernel_size": 7,
             },
             projector_config={
-                "model_type": "blip_2_qformer", "hidden_size": 32, "num_hidden_layers": 1,
-                "num_attention_heads": 2, "intermediate_size": 64, "encoder_hidden_size": 32,
+                "model_type": "blip_2_qformer", "hidden_size": 32 * SCALE, "num_hidden_layers": 1,
+                "num_attention_heads": 2, "intermediate_size": 64 * SCALE,
+                "encoder_hidden_size": 32 * SCALE,
                 "cross_attention_frequency": 1, "vocab_size": 1,
             },
             audio_token_index=words.convert_tokens_to_ids("<|audio|>"),
-            has_lora_adapter=True, initializer_range=0.5,
+            has_lora_adapter=True, initializer_range=SPREAD,
         )
     )  # fmt: skip
     processor = GraniteSpeechProcessor(GraniteSpeechFeatureExtractor(), words)
@@ -72,7 +73,7 @@ def add_adapter(model, folder):
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if ".lora_B." in name:
-                weights.normal_(0, 0.5)
+                weights.normal_(0, SPREAD)
     model.save_pretrained(str(folder))
     (folder / "model.safetensors").write_bytes(base)
     file = folder / "adapter_model.safetensors"

@@ -1,6 +1,6 @@
 """A tiny Phi-4-multimodal with random weights and a speech LoRA, in the hub's file layout.
 
-    python phi4_multimodal.py FOLDER
+    python phi4_multimodal.py FOLDER [SCALE]
 
 Runs in the stack's env. The adapter lies in speech-lora/, as the hub has it.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig
-from tiny import TEXT_MODEL, to_hub_layout, tokenizer
+from tiny import SCALE, SPREAD, TEXT_MODEL, to_hub_layout, tokenizer
 from transformers import (
     Phi4MultimodalConfig,
     Phi4MultimodalFeatureExtractor,
@@ -27,7 +27,6 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 ADAPTED = r"model\.layers\.\d+\.(self_attn\.(qkv|o)_proj|mlp\.(gate_up|down)_proj)"
-SPREAD = 0.5  # of random weights: with less of it, every answer is the same token
 
 
 def main():
@@ -61,9 +60,10 @@ def new_model(words):
                 "image_token_id": number("<|image|>"),
             },
             audio_config={
-                "hidden_size": 32, "intermediate_size": 64, "num_blocks": 2,
-                "num_attention_heads": 2, "ext_pw_out_channel": 32, "nemo_conv_channels": 32,
-                "depthwise_separable_out_channel": 32, "bias_max_distance": 100,
+                "hidden_size": 32 * SCALE, "intermediate_size": 64 * SCALE, "num_blocks": 2,
+                "num_attention_heads": 2, "ext_pw_out_channel": 32 * SCALE,
+                "nemo_conv_channels": 32 * SCALE, "depthwise_separable_out_channel": 32 * SCALE,
+                "bias_max_distance": 100,
                 "audio_token_id": number("<|audio|>"), "initializer_range": SPREAD,
             },
             **TEXT_MODEL,

@@ -1,6 +1,7 @@
 """What tiny checkpoints of language models share: a tokenizer, sizes, the hub's file layout."""
 
 import json
+import sys
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -12,10 +13,12 @@ CORPUS = [
     "Transcribe the audio clip into text.",
     "You are a helpful AI assistant. system user assistant",
 ]
+SCALE = int(sys.argv[2]) if len(sys.argv) > 2 else 1  # so many times as wide
+SPREAD = 0.5 / SCALE**0.5  # of random weights: with less of it, every answer is the same token
 TEXT_MODEL = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
+    "hidden_size": 64 * SCALE,
+    "intermediate_size": 128 * SCALE,
+    "num_hidden_layers": 2 if SCALE == 1 else 8,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }

@@ -1,6 +1,6 @@
 """A tiny Voxtral with random weights, in the hub's file layout.
 
-    python voxtral.py FOLDER
+    python voxtral.py FOLDER [SCALE]
 
 Runs in the stack's env.
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny import CORPUS, TEXT_MODEL
+from tiny import CORPUS, SCALE, SPREAD, TEXT_MODEL
 from transformers import (
     GenerationConfig,
     VoxtralConfig,
@@ -46,13 +46,14 @@ def main():
     model = VoxtralForConditionalGeneration(
         VoxtralConfig(
             audio_config={
-                "model_type": "voxtral_encoder", "vocab_size": vocabulary, "hidden_size": 32,
-                "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2,
-                "num_mel_bins": MELS, "max_source_positions": 1500,
+                "model_type": "voxtral_encoder", "vocab_size": vocabulary,
+                "hidden_size": 32 * SCALE,
+                "intermediate_size": 128 * SCALE, "num_hidden_layers": 1,
+                "num_attention_heads": 2, "num_mel_bins": MELS, "max_source_positions": 1500,
             },
             text_config={
-                "model_type": "llama", "vocab_size": vocabulary, "head_dim": 16,
-                "max_position_embeddings": 131072, "initializer_range": 0.5, **numbers,
+                "model_type": "llama", "vocab_size": vocabulary, "head_dim": 16 * SCALE,
+                "max_position_embeddings": 131072, "initializer_range": SPREAD, **numbers,
                 **TEXT_MODEL,
             },
             audio_token_id=AUDIO_ID,

@@ -1,11 +1,13 @@
 """A tiny Whisper that truly recognises a few recordings, in the hub's file layout.
 
-    python whisper.py FOLDER RECORDINGS.npz
+    python whisper.py FOLDER RECORDINGS.npz [--scale N]
 
 Runs in an env with torch and transformers. RECORDINGS has float32 arrays at 16 kHz, each named by
 what is said in it. The encoder stays random, as speech already differs in what it makes of it; the
 decoder learns the sentences by heart, with and without timestamps, at several offsets and levels.
 So its text depends on the audio, and any engine that computes anything else says something else.
+
+With a scale it is larger, random, and of few tokens: for measuring speed.
 
 Its tokens have the numbers of Whisper v3, which whisper.cpp takes for granted, but few words.
 """
@@ -52,6 +54,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("recordings", type=Path)
+    parser.add_argument("--scale", type=int, default=1, help="so many times as wide, and random")
     given = parser.parse_args()
     torch.manual_seed(0)
     recordings = dict(np.load(given.recordings))
@@ -59,7 +62,10 @@ def main():
     write_tokenizer(given.folder, list(recordings))
     WhisperFeatureExtractor(feature_size=MELS).save_pretrained(given.folder)
     processor = WhisperProcessor.from_pretrained(given.folder)
-    model = new_model()
+    model = new_model(given.scale)
+    if given.scale > 1:
+        model.half().save_pretrained(given.folder)
+        return
     loss = fit(model, processor, recordings)
     model.half().save_pretrained(given.folder)
     print(f"loss {loss:.4f}")
@@ -109,17 +115,20 @@ def write_tokenizer(folder, sentences):
     _write(folder / "normalizer.json", {})
 
 
-def new_model():
+def new_model(scale):
     """Small, untrained, with an encoder that tells recordings apart."""
+    width, heads = WIDTH * scale, max(1, scale // 2)
+    longest = 448 if scale == 1 else 64  # random weights say something until they may not
     end = IDS["<|endoftext|>"]
     numbers = {"pad_token_id": end, "bos_token_id": end, "eos_token_id": end}
     numbers["decoder_start_token_id"] = IDS["<|startoftranscript|>"]
     model = WhisperForConditionalGeneration(
         WhisperConfig(
-            vocab_size=VOCABULARY, num_mel_bins=MELS, d_model=WIDTH, encoder_layers=1,
-            decoder_layers=2, encoder_attention_heads=1, decoder_attention_heads=1,
-            encoder_ffn_dim=4 * WIDTH, decoder_ffn_dim=4 * WIDTH,
-            max_source_positions=1500, max_target_positions=448,
+            vocab_size=VOCABULARY, num_mel_bins=MELS, d_model=width,
+            encoder_layers=1 if scale == 1 else 4, decoder_layers=2 if scale == 1 else 4,
+            encoder_attention_heads=heads, decoder_attention_heads=heads,
+            encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width,
+            max_source_positions=1500, max_target_positions=longest,
             begin_suppress_tokens=None, **numbers,
         )
     )  # fmt: skip
@@ -132,7 +141,7 @@ def new_model():
         model.model.encoder.conv1.weight.mul_(2)
         model.model.encoder.conv2.weight.mul_(2)
     model.generation_config = GenerationConfig(
-        max_length=448, is_multilingual=True, return_timestamps=False,
+        max_length=longest, is_multilingual=True, return_timestamps=False,
         suppress_tokens=[], begin_suppress_tokens=[end],
         lang_to_id={text: number for text, number in IDS.items() if text[2:-2] in LANGUAGES},
         task_to_id={task: IDS[f"<|{task}|>"] for task in ("transcribe", "translate")},
