@@ -51,6 +51,10 @@ class Stack:
     models: tuple[Model, ...]
     source_builds: dict[Accelerator, SourceBuild]  # what is compiled here rather than taken built
 
+    def requirements(self, accelerator: Accelerator) -> tuple[str, ...]:
+        """What it asks for on an accelerator."""
+        return self.dependencies + self.groups.get(accelerator, ())
+
     @property
     def worker_file(self) -> Path:
         """The worker's source: beside the stack's TOML, or in workers/."""

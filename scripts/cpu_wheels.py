@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    build = torch_build("cpu", None, "linux")
+    build = torch_build("cpu", None, {}, "linux")
     assert build is not None
     with tempfile.TemporaryDirectory() as scratch:
         for name in PACKAGES:

@@ -70,6 +70,7 @@ def servers():
             modules={"torch/__init__.py": "origin = 'main'\n"},
         )
     )  # fmt: skip
+    main.add(wheel("torch", "2.6.0", modules={"torch/__init__.py": "origin = 'main'\n"}))
     yield amd, main
     server.close()
 
@@ -257,10 +258,10 @@ triton==3.7.1 ; sys_platform == 'linux' \\
 
 
 def test_a_lock_leaves_out_only_what_torch_alone_brought(monkeypatch):
-    from orchestrator.environments.lock import _without_torch
+    from orchestrator.environments.without_torch import without_torch
 
     monkeypatch.delenv("ASRBENCH_ACCELERATORS", raising=False)
-    kept, torch = _without_torch(UV_SAYS)
+    kept, torch = without_torch(UV_SAYS)
     assert torch == ["torch"]
     names = [line.partition("==")[0] for line in kept.splitlines() if not line.startswith(" ")]
     assert names == ["helper", "nvidia-ml-py", "triton"]
@@ -281,6 +282,69 @@ def test_a_lock_that_was_made_for_another_torch_is_refused(
     assert f"was made for another torch than {newer} has" in done.err
 
 
+OLDER = """
+[[torch]]
+accelerator = "cpu"
+systems = ["linux", "win32", "darwin"]
+versions = { torch = "2.6.0" }
+source = "a test"
+checked = 2026-01-01
+"""
+
+
+@pytest.fixture
+def older(indexes, monkeypatch, tmp_path):
+    """older(wanted) → a stack that asks for this torch; the table has 2.6.0 below 2.14."""
+    table = tmp_path / "with-older.toml"
+    text = TABLE.format(amd=indexes[0].url, version=VERSION)
+    table.write_text(text + OLDER, encoding="utf-8")
+    monkeypatch.setenv("ASRBENCH_ACCELERATORS", str(table))
+
+    def make(wanted):
+        folder = tmp_path / "old-stack"
+        folder.mkdir()
+        text = STACK.format(name=folder.name).replace("torch>=2.13,<3", wanted)
+        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+        (folder / "worker.py").write_text(WORKER, encoding="utf-8")
+        return folder
+
+    return make
+
+
+def test_a_stack_that_needs_an_older_torch_gets_the_first_row_that_has_it(in_process, older):
+    folder = older("torch<2.7")
+    done = in_process("env", "build", folder.name, "--stacks", folder)
+    assert done.code == 0, done.err
+    packages, marker = _packages(Path(done.out.splitlines()[-1]))
+    # not on the GPU, for which the table has a newer one alone
+    assert (packages["torch"], marker["accelerator"]) == ("2.6.0", "cpu")
+    lock = (folder / "requirements.lock").read_text(encoding="utf-8")
+    assert "# from accelerators.toml: torch==2.6.0\n" in lock
+    done = in_process("env", "build", folder.name, "--stacks", folder, "--accelerator", "rocm")
+    assert done.code == 3
+    words = f"no torch for rocm for gfx1151 on {sys.platform} that is torch<2.7"
+    assert f"accelerators.toml has {words}; for it there is: torch 2.14.0" in done.err
+    done = in_process("env", "check", folder.name, "--stacks", folder, "--platforms")
+    assert "accelerators.toml has no torch for it" in done.out + done.err  # for ROCm, nowhere
+
+
+def test_a_stack_whose_torch_no_row_has_cannot_be_locked(in_process, older):
+    folder = older("torch==2.5.0")
+    done = in_process("env", "lock", folder.name, "--stacks", folder)
+    assert done.code == 3
+    assert f"stack '{folder.name}' cannot be locked: it asks for torch==2.5.0" in done.err
+    assert "with-older.toml has that; there is: torch 2.14.0, 2.6.0" in done.err
+    assert not (folder / "requirements.lock").exists()
+
+
+def test_what_a_stack_asks_on_one_platform_chooses_no_row_for_all(monkeypatch):
+    from orchestrator.environments.torch_builds import torch_ranges
+
+    monkeypatch.delenv("ASRBENCH_ACCELERATORS", raising=False)
+    asked = ["numpy<2", "Torch>=2.6", "torch<3", "torchaudio<2 ; sys_platform == 'darwin'"]
+    assert {name: str(one) for name, one in torch_ranges(asked).items()} == {"torch": "<3,>=2.6"}
+
+
 def test_a_gpu_that_the_table_has_no_torch_for_is_said(
     in_process, indexes, stack, monkeypatch, tmp_path
 ):
@@ -291,7 +355,7 @@ def test_a_gpu_that_the_table_has_no_torch_for_is_said(
     assert in_process("env", "lock", stack.name, "--stacks", stack).code == 0
     done = in_process("env", "build", stack.name, "--stacks", stack, "--accelerator", "rocm")
     assert done.code == 3
-    assert f"accelerators.toml has no torch for rocm for gfx1151 on {sys.platform}" in done.err
+    assert f"accelerators.toml has no torch for rocm for gfx1151 on {sys.platform}\n" in done.err
 
 
 @pytest.mark.parametrize(
@@ -325,9 +389,9 @@ def test_the_table_that_ships_has_a_torch_for_each_system(monkeypatch):
 
     monkeypatch.delenv("ASRBENCH_ACCELERATORS", raising=False)
     for system in ("linux", "win32", "darwin"):
-        assert torch_build("cpu", None, system).versions["torch"].startswith("2.")
-    strix = torch_build("rocm", "gfx1151", "win32")
+        assert torch_build("cpu", None, {}, system).versions["torch"].startswith("2.")
+    strix = torch_build("rocm", "gfx1151", {}, "win32")
     assert strix.requirements(["torch", "torchaudio"])[0].startswith("torch[device-gfx1151]===2.")
     assert strix.build_environment == {"ROCM_SDK_TARGET_FAMILY": "gfx1151"}
-    assert torch_build("rocm", "gfx906", "linux") is None
-    assert torch_build("cuda", None, "darwin") is None
+    assert torch_build("rocm", "gfx906", {}, "linux") is None
+    assert torch_build("cuda", None, {}, "darwin") is None

@@ -112,7 +112,7 @@ def ensure_lock(stack: Stack, way: Way, say: Say) -> Lock:
 def _build(stack: Stack, way: Way, lock: Lock, say: Say, anew: bool = False) -> Env:
     home, accelerator = paths.envs_home(), way.accelerator
     if lock.torch and lock.torch_build is None:
-        raise EnvError(f"stack {stack.name!r}: {no_torch(way)}")
+        raise EnvError(f"stack {stack.name!r}: {no_torch(stack, way)}")
     log = home / "logs" / f"{stack.name}-{accelerator}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

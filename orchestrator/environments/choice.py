@@ -12,7 +12,13 @@ from packaging.utils import canonicalize_name
 
 from orchestrator.accelerators import Way, ways
 from orchestrator.environments.lock import read_lock
-from orchestrator.environments.torch_builds import family, torch_build
+from orchestrator.environments.torch_builds import (
+    family,
+    in_words,
+    offers,
+    torch_build,
+    torch_ranges,
+)
 from orchestrator.errors import EnvError, StackError
 from orchestrator.platforms.gpus import Gpu, Obstacle, find_gpus
 from orchestrator.stacks import Stack
@@ -63,10 +69,15 @@ def choose(stack: Stack, asked: Asked = "auto", gpus: Sequence[Gpu] | None = Non
     return Chain(usable, {name: one.what for name, one in others.items()})
 
 
-def no_torch(way: Way) -> str:
+def no_torch(stack: Stack, way: Way) -> str:
     """Why there is none, in words."""
     gpu = f" for {way.target}" if way.target else ""
-    return f"accelerators.toml has no torch for {way.accelerator}{gpu} on {sys.platform}"
+    none = f"accelerators.toml has no torch for {way.accelerator}{gpu} on {sys.platform}"
+    if torch_build(way.accelerator, way.target, {}) is None:
+        return none
+    ranges = torch_ranges(stack.requirements(way.accelerator))
+    there = offers(ranges, way.accelerator, sys.platform)
+    return f"{none} that is {in_words(ranges)}; for it there is: {there}"
 
 
 def _best(of_one: list[Way]) -> Way:
@@ -82,14 +93,11 @@ def _with_torch(stack: Stack, way: Way) -> Way:
         lock = read_lock(stack, way)
     except StackError:  # said when the env is built
         return way
-    needs = lock.torch if lock else family() & {_name(text) for text in _asked(stack, way)}
-    if not needs or torch_build(way.accelerator, way.target):
+    asked = stack.requirements(way.accelerator)
+    needs = lock.torch if lock else family() & {_name(text) for text in asked}
+    if not needs or torch_build(way.accelerator, way.target, torch_ranges(asked)):
         return way
-    return replace(way, obstacle=Obstacle(no_torch(way), ""))
-
-
-def _asked(stack: Stack, way: Way) -> tuple[str, ...]:
-    return stack.dependencies + stack.groups.get(way.accelerator, ())
+    return replace(way, obstacle=Obstacle(no_torch(stack, way), ""))
 
 
 def _name(requirement: str) -> str:

@@ -11,7 +11,11 @@ from orchestrator import paths
 from orchestrator.accelerators import Way
 from orchestrator.environments.causes import UNREACHABLE
 from orchestrator.environments.lock import MACOS, Lock, allowed_minors, lock_file, read_lock
-from orchestrator.environments.torch_builds import TorchBuild, torch_build_anywhere
+from orchestrator.environments.torch_builds import (
+    TorchBuild,
+    torch_build_anywhere,
+    torch_ranges,
+)
 from orchestrator.environments.torch_lock import torch_sources
 from orchestrator.environments.uv import run_uv
 from orchestrator.errors import EnvError
@@ -77,7 +81,8 @@ def check_elsewhere(stack: Stack, unreached: dict[str, str]) -> Iterator[Elsewhe
             if accelerator not in platform.accelerators or (file in asked and not lock.torch):
                 continue
             asked.add(file)
-            build = torch_build_anywhere(accelerator, platform.system)
+            ranges = torch_ranges(stack.requirements(accelerator))
+            build = torch_build_anywhere(accelerator, platform.system, ranges)
             for minor in allowed_minors(stack):
                 python = f"3.{minor}"
                 index = (build.index if build and lock.torch else None) or ""

@@ -20,14 +20,18 @@ from packaging.utils import canonicalize_name
 from orchestrator import paths
 from orchestrator.accelerators import Way
 from orchestrator.environments.torch_builds import (
+    Ranges,
     TorchBuild,
     family,
-    is_left_out,
+    in_words,
+    offers,
     public_versions,
     table_file,
     torch_build,
+    torch_ranges,
 )
 from orchestrator.environments.uv import run_uv
+from orchestrator.environments.without_torch import without_torch
 from orchestrator.errors import EnvError, StackError
 from orchestrator.files import write_whole
 from orchestrator.stack_file import SourceBuild
@@ -36,9 +40,7 @@ from orchestrator.stacks import Stack
 _STAMP = re.compile(r"^# stack-sha256: ([0-9a-f]{64})$", re.MULTILINE)
 _TORCH = re.compile(r"^# from accelerators\.toml: (\S[^\n]*)$", re.MULTILINE)
 _VERSION = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
-_COMMENT = re.compile(r"^ +#[^\n]*\n", re.MULTILINE)
 _FROM_GIT = re.compile(r"^[^\s#][^\s@]* @ git\+\S+@[0-9a-f]{40}\b[^\\\n]*\n?", re.MULTILINE)
-_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*) *(?:==|@)", re.MULTILINE)
 MINORS = range(9, 20)
 MACOS = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # torch has no wheels for older ones
 
@@ -111,7 +113,8 @@ def read_lock(stack: Stack, way: Way) -> Lock | None:
             f"{file} does not match {stack.folder / 'pyproject.toml'}: its dependencies or Python "
             f"range changed; refresh it: asrbench env lock {stack.name}"
         )
-    if _torch_line(text) != _torch_line_of(Lock(file, text).torch):
+    ranges = torch_ranges(stack.requirements(accelerator))
+    if _torch_line(text) != _torch_line_of(Lock(file, text).torch, ranges):
         raise StackError(
             f"{file} was made for another torch than {table_file()} has; refresh it: "
             f"asrbench env lock {stack.name}"
@@ -125,14 +128,21 @@ def make_lock(stack: Stack, way: Way) -> Lock:
     arguments = ["pip", "compile", "pyproject.toml", "--universal", "--generate-hashes"]
     arguments += ["--python-version", f"3.{allowed_minors(stack)[0]}"]
     arguments += ["--no-header", "--no-emit-index-url", "--no-emit-find-links"]
-    arguments += ["--annotate", "--annotation-style", "split"]  # see _without_torch
+    arguments += ["--annotate", "--annotation-style", "split"]  # see without_torch
     if accelerator in stack.groups:
         arguments += ["--extra", accelerator]
     log = paths.envs_home() / "logs" / f"{stack.name}-lock.log"
-    # ===, as == would also take what an index or a folder has of it for one accelerator
-    lines = [f"{name}==={version}\n" for name, version in public_versions().items()]
-    exact, excludes = log.with_suffix(".torch.txt"), log.with_suffix(".without.txt")
     what = f"stack {stack.name!r} cannot be locked"
+    ranges = torch_ranges(stack.requirements(accelerator))
+    versions = public_versions(ranges)
+    if ranges and not versions:
+        raise EnvError(
+            f"{what}: it asks for {in_words(ranges)}, and no row of {table_file()} has that; "
+            f"there is: {offers(ranges)}"
+        )
+    # ===, as == would also take what an index or a folder has of it for one accelerator
+    lines = [f"{name}==={version}\n" for name, version in versions.items()]
+    exact, excludes = log.with_suffix(".torch.txt"), log.with_suffix(".without.txt")
     try:
         exact.parent.mkdir(parents=True, exist_ok=True)
         exact.write_text("".join(lines), encoding="utf-8")
@@ -141,10 +151,12 @@ def make_lock(stack: Stack, way: Way) -> Lock:
         raise EnvError(f"{what}: cannot write {error.filename}: {error.strerror}") from error
     arguments += ["--constraints", str(exact), "--excludes", str(excludes)]
     resolved = run_uv(arguments, stack.folder, log, what, MACOS)
-    kept, torch = _without_torch(resolved)
+    kept, torch = without_torch(resolved)
     text = (
         f"# Made by: asrbench env lock {stack.name}\n"
-        f"# stack-sha256: {_stack_sha256(stack, accelerator)}\n" + _torch_line_of(torch) + kept
+        f"# stack-sha256: {_stack_sha256(stack, accelerator)}\n"
+        + _torch_line_of(torch, ranges)
+        + kept
     )
     try:
         write_whole(file, text)
@@ -175,43 +187,13 @@ def _lock(file: Path, text: str, stack: Stack, way: Way) -> Lock:
                 f"{stack.folder / 'pyproject.toml'}: tool.asrbench.source_builds.{way.accelerator} "
                 f"names {package!r}, which the stack does not need"
             )
-    torch = torch_build(way.accelerator, way.target) if Lock(file, text).torch else None
+    ranges = torch_ranges(stack.requirements(way.accelerator))
+    torch = torch_build(way.accelerator, way.target, ranges) if Lock(file, text).torch else None
     return Lock(file, text, torch, source_build)
 
 
-def _without_torch(resolved: str) -> tuple[str, list[str]]:
-    """The lines that hold for every accelerator, and the members of the family that were there.
-
-    What only one accelerator's torch needs is left out, unless something else needs it, too.
-    """
-    blocks = re.split(r"^(?=\S)", resolved, flags=re.MULTILINE)
-    named = [(_name_of(block), block) for block in blocks if block]
-    parents: dict[str, set[str]] = {}
-    for name, block in named:
-        parents.setdefault(name, set()).update(_parents_of(block))
-    torch = sorted(family() & set(parents))
-    out = set(torch)
-    while more := {
-        name for name in parents if name not in out and is_left_out(name) and parents[name] <= out
-    }:
-        out |= more
-    kept = "".join(_COMMENT.sub("", block) for name, block in named if name not in out)
-    return kept, torch
-
-
-def _name_of(block: str) -> str:
-    found = _PINNED.match(block)
-    return canonicalize_name(found[1]) if found else ""
-
-
-def _parents_of(block: str) -> set[str]:
-    """Who needs it, by uv's annotation; the stack itself is "NAME (pyproject.toml)"."""
-    lines = (line.strip(" #\n").removeprefix("via ") for line in _COMMENT.findall(block))
-    return {line if " " in line else canonicalize_name(line) for line in lines if line != "via"}
-
-
-def _torch_line_of(names: Sequence[str]) -> str:
-    versions = public_versions()
+def _torch_line_of(names: Sequence[str], ranges: Ranges) -> str:
+    versions = public_versions(ranges)
     found = [f"{name}=={versions.get(name)}" for name in names]
     return f"# from accelerators.toml: {' '.join(found)}\n" if found else ""
 

@@ -12,10 +12,13 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
@@ -28,6 +31,7 @@ _Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*\*?$")]
 _Extra = Annotated[str, StringConstraints(pattern=r"^[a-z0-9{][a-z0-9{}_-]*$")]
 _Target = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+$")]
 _Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
+Ranges = Mapping[str, SpecifierSet]  # of members of the family: what a stack itself asks of them
 _SAFE_INDEX = re.compile(r"^(https://|file:///|http://(127\.0\.0\.1|localhost|\[::1\])[:/])")
 
 
@@ -64,6 +68,14 @@ class TorchBuild(BaseModel):
         extras = {name: f"[{extra}]" for name, extra in self.extras.items()}
         return [f"{name}{extras.get(name, '')}==={self.versions[name]}" for name in names]
 
+    def satisfies(self, ranges: Ranges) -> bool:
+        """Whether none of its versions is outside of what a stack asks for."""
+        return all(
+            ranges[name].contains(Version(version).public, prereleases=True)
+            for name, version in self.versions.items()
+            if name in ranges
+        )
+
     @property
     def identity(self) -> str:
         """All of it that what is installed depends on."""
@@ -91,22 +103,40 @@ class _Table(BaseModel):
 
 
 def torch_build(
-    accelerator: Accelerator, target: str | None, system: str = sys.platform
+    accelerator: Accelerator, target: str | None, ranges: Ranges, system: str = sys.platform
 ) -> TorchBuild | None:
     """The first row that fits; None if there is no such torch. Raises UsageError."""
-    for row in _table().torch:
-        if row.accelerator == accelerator and system in row.systems:
-            if not row.targets:
-                return row
-            if target in row.targets:
-                return row.for_target(target or "")
+    for row in _rows(accelerator, system, ranges):
+        if not row.targets:
+            return row
+        if target in row.targets:
+            return row.for_target(target or "")
     return None
 
 
-def torch_build_anywhere(accelerator: Accelerator, system: str) -> TorchBuild | None:
+def torch_build_anywhere(
+    accelerator: Accelerator, system: str, ranges: Ranges
+) -> TorchBuild | None:
     """The first row for that system, whatever the GPU."""
-    rows = (row for row in _table().torch if row.accelerator == accelerator)
-    return next((row for row in rows if system in row.systems), None)
+    return next(_rows(accelerator, system, ranges), None)
+
+
+def _rows(accelerator: Accelerator, system: str, ranges: Ranges) -> Iterator[TorchBuild]:
+    for row in _table().torch:
+        if row.accelerator == accelerator and system in row.systems and row.satisfies(ranges):
+            yield row
+
+
+def torch_ranges(requirements: Iterable[str]) -> Ranges:
+    """What they ask of the family. One with a marker is left to the resolver, as a row is chosen
+    for all platforms that share a lock.
+    """
+    found: dict[str, SpecifierSet] = {}
+    for one in map(Requirement, requirements):
+        name = canonicalize_name(one.name)
+        if name in family() and one.marker is None:
+            found[name] = found.get(name, SpecifierSet()) & one.specifier
+    return found
 
 
 def family() -> set[str]:
@@ -119,13 +149,33 @@ def is_left_out(name: str) -> bool:
     return name in family() or any(fnmatch.fnmatchcase(name, one) for one in _table().left_out)
 
 
-def public_versions() -> dict[str, str]:
-    """Of each member of the family the version of the first row, without what is after its +."""
+def public_versions(ranges: Ranges) -> dict[str, str]:
+    """Of each member of the family the version of the first row that satisfies them.
+
+    Without what is after its +. Empty if no row does.
+    """
     found: dict[str, str] = {}
     for row in _table().torch:
-        for name, version in row.versions.items():
-            found.setdefault(name, Version(version).public)
+        if row.satisfies(ranges):
+            for name, version in row.versions.items():
+                found.setdefault(name, Version(version).public)
     return found
+
+
+def in_words(ranges: Ranges) -> str:
+    """torch==2.5.0, torchvision<0.21."""
+    return ", ".join(f"{name}{versions}" for name, versions in ranges.items())
+
+
+def offers(ranges: Ranges, accelerator: Accelerator | None = None, system: str = "") -> str:
+    """The versions that rows have of what is asked for; of all rows, or of an accelerator's."""
+    found: dict[str, list[str]] = {name: [] for name in ranges}
+    for row in _table().torch:
+        if accelerator is None or (row.accelerator == accelerator and system in row.systems):
+            for name in ranges.keys() & row.versions.keys():
+                version = Version(row.versions[name]).public
+                found[name] += [version] if version not in found[name] else []
+    return "; ".join(f"{name} {', '.join(known)}" for name, known in found.items() if known)
 
 
 def table_file() -> Path:

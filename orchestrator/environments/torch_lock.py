@@ -90,10 +90,8 @@ def torch_sources(
 
 def _of_stack(stack: Stack, build: TorchBuild) -> list[str]:
     """What the stack itself asks of the family: a range that the table's version has to be in."""
-    asked = [*stack.dependencies, *stack.groups.get(build.accelerator, ())]
-    found = [
-        one for one in map(Requirement, asked) if canonicalize_name(one.name) in build.versions
-    ]
+    asked = map(Requirement, stack.requirements(build.accelerator))
+    found = [one for one in asked if canonicalize_name(one.name) in build.versions]
     for one in found:
         if one.url:
             raise EnvError(
