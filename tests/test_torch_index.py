@@ -395,3 +395,24 @@ def test_the_table_that_ships_has_a_torch_for_each_system(monkeypatch):
     assert strix.build_environment == {"ROCM_SDK_TARGET_FAMILY": "gfx1151"}
     assert torch_build("rocm", "gfx906", {}, "linux") is None
     assert torch_build("cuda", None, {}, "darwin") is None
+
+
+def test_the_table_that_ships_has_an_older_torch_below_the_newest(monkeypatch):
+    from orchestrator.environments.torch_builds import torch_build, torch_ranges
+
+    monkeypatch.delenv("ASRBENCH_ACCELERATORS", raising=False)
+    older = torch_ranges(["torch==2.6.0", "torchvision<0.22"])
+    chosen = {
+        (accelerator, system): torch_build(accelerator, None, older, system)
+        for accelerator, system in (
+            ("cpu", "linux"), ("cpu", "win32"), ("cpu", "darwin"),
+            ("cuda", "linux"), ("cuda", "win32"),
+        )
+    }  # fmt: skip
+    assert {way: row.versions["torch"] for way, row in chosen.items()} == {
+        ("cpu", "linux"): "2.6.0+cpu", ("cpu", "win32"): "2.6.0", ("cpu", "darwin"): "2.6.0",
+        ("cuda", "linux"): "2.6.0+cu126", ("cuda", "win32"): "2.6.0+cu126",
+    }  # fmt: skip
+    assert torch_build("rocm", "gfx1151", older, "linux") is None
+    # half of it is not enough
+    assert torch_build("cpu", None, torch_ranges(["torch==2.6.0", "torchvision>=0.28"])) is None
