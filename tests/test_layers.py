@@ -143,6 +143,7 @@ def test_every_module_is_reached_from_an_entry_point():
         "workers." + tomllib.loads(file.read_text(encoding="utf-8"))["tool"]["asrbench"]["worker"]
         for file in [
             *(ROOT / "envs").glob("*/pyproject.toml"),
+            *(ROOT / "examples").glob("*/pyproject.toml"),
             ROOT / "orchestrator" / "selftest" / "probe" / "pyproject.toml",
         ]
     }

@@ -27,7 +27,10 @@ def load_lora(model, folder, name="default"):
         raise RuntimeError(f"{folder}: its adapter changes nothing")
 
 
-def lora_layers(model):
-    """How many layers an adapter really changes: B is zero in one that was never trained."""
-    layers = (weights for name, weights in model.named_parameters() if ".lora_B." in name)
+def lora_layers(model, name=""):
+    """How many layers an adapter really changes: B is zero in one that was never trained.
+
+    name: of one adapter; all of them if empty.
+    """
+    layers = (weights for key, weights in model.named_parameters() if f".lora_B.{name}" in key)
     return sum(bool(weights.any()) for weights in layers)

@@ -1,0 +1,126 @@
+"""Microsoft's Phi-4-multimodal by its own code, as the model's card has it.
+
+That code is run only if the stack's options say so; see examples/phi-4-remote-code.
+"""
+
+from workers.remote_code import check_code  # before transformers, which reads what this sets
+
+# isort: split
+import numpy as np
+import torchvision  # noqa: F401  that code needs it: a broken one is told here, and by its name
+import transformers
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModelForCausalLM, AutoProcessor, PretrainedConfig
+
+from workers.answers import plain_answers
+from workers.lora import lora_layers
+from workers.segments import SAMPLE_RATE_HZ, segments
+from workers.torch_model import (
+    check_keys,
+    check_tokenizer,
+    described,
+    existing_folder,
+    greedy,
+    torch_device,
+    torch_precision,
+    use_threads,
+)
+
+FORM = "phi4mm"  # of its config
+PROMPT = "Transcribe the audio clip into text."
+TURNS = ("<|user|>", "<|end|>", "<|assistant|>")
+ADAPTER = "speech"  # within the weights, switched on by the kind of input
+SHORTEST_S = 0.1  # shorter audio is filled up with silence, as the encoder needs a few frames
+
+
+def load(checkpoint, device, trust_remote_code, precision="auto", attention="eager", threads=None):
+    use_threads(threads)
+    folder = existing_folder(checkpoint)
+    check_form(folder)
+    check_code(folder)
+    place = torch_device(device)
+    # not load_weights(): transformers of this age has other names for these
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder,
+        torch_dtype=torch_precision(precision, place, on_gpu="bfloat16"),
+        device_map={"": place},
+        _attn_implementation=attention,
+        trust_remote_code=trust_remote_code,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    check_keys(folder, found)
+    if not lora_layers(model, ADAPTER):
+        raise RuntimeError(f"{folder}: its adapter {ADAPTER!r} is missing or changes nothing")
+    processor = AutoProcessor.from_pretrained(
+        folder, trust_remote_code=trust_remote_code, local_files_only=True
+    )
+    check_tokenizer(folder, processor.tokenizer, model)
+    lacking = set(TURNS) - set(processor.tokenizer.get_vocab())
+    if lacking:
+        raise RuntimeError(f"{folder}: its tokenizer lacks {', '.join(sorted(lacking))}")
+    return model.eval(), processor
+
+
+def describe(loaded):
+    model, _ = loaded
+    adapter = {"adapter": ADAPTER, "lora_layers": lora_layers(model, ADAPTER)}
+    return described(model) | {"transformers": transformers.__version__} | adapter
+
+
+def transcribe(loaded, audio, prompt=PROMPT, longest_s=40.0, tokens_per_s=10.0, plain=True):
+    """longest_s: of a piece, as its authors advise. tokens_per_s: a text that would be longer is
+    a loop, and is cut off. plain: take away what answers have around the transcript.
+    """
+    pieces = segments(audio, longest_s)
+    done = [_piece(loaded, piece, prompt, tokens_per_s) for piece in pieces if len(piece)]
+    answers = [answer for answer, _ in done]
+    texts, chatty = plain_answers(answers)
+    found = {
+        "text": " ".join(text for text in (texts if plain else answers) if text),
+        "pieces": len(pieces),
+        "cut_off": sum(cut for _, cut in done),
+        "chatty": chatty,  # answers with something around the transcript, taken away or not
+    }
+    return found | ({"answer": " ".join(answers)} if plain and chatty else {})
+
+
+def check_form(folder):
+    """Raises RuntimeError for transformers' own form, which has no code with it."""
+    form = PretrainedConfig.get_config_dict(folder, local_files_only=True)[0].get("model_type")
+    if form != FORM:
+        raise RuntimeError(
+            f"{folder} is of type {form!r}, and {FORM!r} is needed: of "
+            "microsoft/Phi-4-multimodal-instruct the main branch is; the stack phi-4-multimodal "
+            "takes the other form"
+        )
+
+
+def check_adapter_is_on(model):
+    """Raises RuntimeError if the checkpoint's code has not switched it on for what it heard."""
+    layers = [one for one in model.modules() if isinstance(one, LoraLayer)]
+    off = [one for one in layers if one.disable_adapters or ADAPTER not in one.active_adapters]
+    if off:
+        raise RuntimeError(
+            f"the adapter {ADAPTER!r} is off in {len(off)} of {len(layers)} layers: the "
+            "checkpoint's code did not take its input for speech"
+        )
+
+
+def _piece(loaded, audio, prompt, tokens_per_s):
+    model, processor = loaded
+    user, end, assistant = TURNS
+    missing = int(SHORTEST_S * SAMPLE_RATE_HZ) - len(audio)
+    heard = np.pad(audio, (0, missing)) if missing > 0 else audio
+    inputs = processor(
+        text=f"{user}<|audio_1|>{prompt}{end}{assistant}",
+        audios=[(heard, SAMPLE_RATE_HZ)],
+        return_tensors="pt",
+    )
+    ids, cut = greedy(model, inputs, tokens_per_s * len(audio) / SAMPLE_RATE_HZ)
+    check_adapter_is_on(model)
+    answer = processor.tokenizer.decode(
+        ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return answer.strip(), cut
