@@ -30,7 +30,13 @@ class Checkpoint:
     """A model's files. path is None when they are missing, or when the model needs none."""
 
     path: Path | None
-    missing: str | None = None  # why it is missing, and the command that gets it
+    problem: str | None = None  # why it is missing
+    fix: str | None = None  # the command that gets it
+
+    @property
+    def missing(self) -> str | None:
+        """Why it is missing, and the command that gets it."""
+        return f"{self.problem}; {self.fix}" if self.fix else self.problem
 
 
 def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
@@ -62,7 +68,8 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
                 return _in_hub_cache(wanted)
     return Checkpoint(
         None,
-        f"{problem}; get it: asrbench models download {model.name}, "
+        problem,
+        f"get it: asrbench models download {model.name}, "
         f"or name a copy: --checkpoint {model.name}=PATH",
     )
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from pydantic import ValidationError
 
 from orchestrator import paths
 from orchestrator.cli import output
@@ -18,6 +17,7 @@ from orchestrator.cli.shared import (
     json_option,
     package_options,
     results_option,
+    run_options,
     stacks_option,
 )
 from orchestrator.errors import EXIT_INTERRUPTED, UsageError
@@ -201,12 +201,7 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         chosen["stacks"] = tuple(dict.fromkeys([*here, *more]))
     checkpoints = dict(_checkpoint(text) for text in given["checkpoints"])
     chosen["checkpoints"] = chosen.get("checkpoints", {}) | checkpoints
-    try:
-        return RunOptions(**chosen)
-    except ValidationError as error:  # what click lets pass: nan
-        problem = error.errors(include_url=False)[0]
-        option = str(problem["loc"][0]).removesuffix("_s").removesuffix("_bytes").replace("_", "-")
-        raise UsageError(f"--{option}: {problem['msg']}") from error
+    return run_options(chosen)
 
 
 def _checkpoint(text: str) -> tuple[str, Path]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from orchestrator.run.folder import DEFAULT_RESULTS
 from schemas.records import Accelerator
+
+if TYPE_CHECKING:
+    from orchestrator.run.options import RunOptions
 
 stacks_option: Callable[[Any], Any] = click.option(
     "--stacks",
@@ -79,3 +82,18 @@ def package_options(command: Callable[..., Any]) -> Callable[..., Any]:
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines."
 )
+
+
+def run_options(chosen: dict[str, Any]) -> RunOptions:
+    """Raises UsageError for what click lets pass: nan."""
+    from pydantic import ValidationError
+
+    from orchestrator.errors import UsageError
+    from orchestrator.run.options import RunOptions
+
+    try:
+        return RunOptions(**chosen)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        option = str(problem["loc"][0]).removesuffix("_s").removesuffix("_bytes").replace("_", "-")
+        raise UsageError(f"--{option}: {problem['msg']}") from error
