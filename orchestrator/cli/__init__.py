@@ -18,7 +18,7 @@ COMMANDS = {
     "orchestrate": "Run models over recordings: accuracy, speed and memory of each.",
     "report": "Make a run's tables and CSV files again from its journal.",
     "replay": "Try one model on one snippet of a run again, alone, to see how it ends.",
-    "models": "See which models there are; get, check and delete their checkpoints.",
+    "models": "See which models there are, and whether one works here; get and delete checkpoints.",
     "env": "Build, check, lock and remove the models' environments.",
     "doctor": "See which accelerators this machine has, and what is missing.",
     "selftest": "Measure this machine's own counters before you believe them.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.models_check import check
 from orchestrator.cli.shared import json_option, stacks_option
 from orchestrator.errors import (
     EXIT_NOTHING_RAN,
@@ -27,7 +28,7 @@ all_option: Callable[[Any], Any] = click.option("--all", "every", is_flag=True, 
 
 @click.group("models")
 def command() -> None:
-    """See which models there are; get, check and delete their checkpoints.
+    """See which models there are, and whether one works here; get and delete checkpoints.
 
     Checkpoints are in the standard hub cache: HF_HUB_CACHE, or hub/ in HF_HOME.
     """
@@ -133,7 +134,7 @@ def verify(
     from orchestrator.checkpoints import snapshot_folder
     from orchestrator.errors import CheckpointError
 
-    def check(model: Model) -> None:
+    def compare(model: Model) -> None:
         mend = f"asrbench models download {model.name}"
         record = recorded(model.checkpoint or "", model.revision)
         if record is None:
@@ -153,7 +154,7 @@ def verify(
         chosen = [one for one in chosen if recorded(one.checkpoint or "", one.revision)]
         if not chosen:
             click.echo("no checkpoint was downloaded yet")
-    ctx.exit(_for_each(chosen, check))
+    ctx.exit(_for_each(chosen, compare))
 
 
 @command.command(epilog="\b\nExample:\n  asrbench models remove whisper-large-v3-turbo")
@@ -234,3 +235,6 @@ def _line(text: str) -> str:
     from orchestrator.views.text import printable
 
     return printable(text)
+
+
+command.add_command(check)
