@@ -313,6 +313,15 @@ def test_a_broken_checkpoint_is_a_row_that_says_what_is_wrong(run, broken, folde
     assert str(checkpoint) in row["Error"]
 
 
+def test_a_check_of_the_model_goes_all_the_way(asrbench, make):
+    done = asrbench("models", "check", "moonshine-tiny", "--checkpoint", make("tiny"), "--json")
+    assert done.code == 0, done.out + done.err
+    found = {name: step["found"] for name, step in done.json()["steps"].items()}
+    assert found["checkpoint"] == {"path": str(make("tiny")), "proof": "given", "verified_at": None}
+    assert found["device"]["device"] == "cpu"
+    assert found["speech"]["audio_s"] == 3.0
+
+
 REFUSED = """
 import json
 from workers import moonshine, onnx_sessions
