@@ -118,7 +118,7 @@ def _piece(loaded, audio, prompt, tokens_per_s):
         audios=[(heard, SAMPLE_RATE_HZ)],
         return_tensors="pt",
     )
-    ids, cut = greedy(model, inputs, tokens_per_s * len(audio) / SAMPLE_RATE_HZ)
+    [(ids, cut)] = greedy(model, inputs, [tokens_per_s * len(audio) / SAMPLE_RATE_HZ])
     check_adapter_is_on(model)
     answer = processor.tokenizer.decode(
         ids, skip_special_tokens=True, clean_up_tokenization_spaces=False

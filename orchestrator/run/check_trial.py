@@ -21,11 +21,12 @@ from orchestrator.run.check_steps import (
     StepName,
     Trouble,
 )
-from orchestrator.run.live_worker import worker_spec
+from orchestrator.run.launch import worker_spec
 from orchestrator.run.surroundings import Surroundings
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.isolation import notes as isolation_notes
+from orchestrator.supervisor.transcription import Recording
 from orchestrator.supervisor.worker import Worker
 from schemas.messages import SAMPLE_RATE_HZ
 
@@ -128,10 +129,9 @@ class Trial:
         snippet, facts = self._snippet, DecodedFacts()
         if snippet.error:
             raise AudioError(snippet.error)
+        blocks = decode(snippet.audio, facts, snippet.offset_s, SPEECH_S)
         result = worker.transcribe(
-            snippet.name,
-            decode(snippet.audio, facts, snippet.offset_s, SPEECH_S),
-            round(SPEECH_S * SAMPLE_RATE_HZ),
+            Recording(snippet.name, blocks, round(SPEECH_S * SAMPLE_RATE_HZ)),
             self._here.options.attempt_timeout_s(SPEECH_S),
             lambda _: None,
         )
