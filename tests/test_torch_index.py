@@ -416,3 +416,25 @@ def test_the_table_that_ships_has_an_older_torch_below_the_newest(monkeypatch):
     assert torch_build("rocm", "gfx1151", older, "linux") is None
     # half of it is not enough
     assert torch_build("cpu", None, torch_ranges(["torch==2.6.0", "torchvision>=0.28"])) is None
+
+
+def test_an_index_that_is_not_reached_hides_no_wheel_of_a_folder(
+    in_process, indexes, stack, tmp_path, monkeypatch
+):
+    """It is asked once, and what lies in --find-links for another Python is found all the same."""
+    assert in_process("env", "lock", stack.name, "--stacks", stack).code == 0
+    nowhere = "http://127.0.0.1:9/simple"
+    cpu = TABLE.partition("[[torch]]\n")[2].partition("[[torch]]\n")[2]
+    row = f'[[torch]]\nindex = "{nowhere}"\n{cpu.format()}'
+    table = tmp_path / "unreached.toml"
+    table.write_text(row, encoding="utf-8")
+    monkeypatch.setenv("ASRBENCH_ACCELERATORS", str(table))
+    name, content = wheel("torch", "2.14.0")
+    links = tmp_path / "wheels for 3.12"
+    links.mkdir()
+    (links / name.replace("py3-none", "cp312-none")).write_bytes(content)
+    monkeypatch.setenv("UV_FIND_LINKS", str(links))
+    done = in_process("env", "check", stack.name, "--platforms", "--stacks", stack)
+    assert done.code == 0, done.err
+    for platform in ("Linux x86-64", "Windows x86-64", "macOS arm64"):
+        assert f"{stack.name}: {platform}: Python 3.12\n" in done.out

@@ -85,16 +85,31 @@ def check_elsewhere(stack: Stack, unreached: dict[str, str]) -> Iterator[Elsewhe
             build = torch_build_anywhere(accelerator, platform.system, ranges)
             for minor in allowed_minors(stack):
                 python = f"3.{minor}"
-                index = (build.index if build and lock.torch else None) or ""
-                lacks = unreached.get(index) or _lacks(lock, build, platform, python, log)
+                sources = _torch_sources(lock, build, platform, minor)
+                index = sources[-1] if "--default-index" in sources else None
+                lacks = unreached.get(index) if index else None
+                lacks = lacks or _lacks(lock, build, sources, platform, python, log)
                 found = Elsewhere(name, accelerator, python, lacks)
                 if index and found.unknown:
                     unreached[index] = str(lacks)
                 yield found
 
 
+def _torch_sources(
+    lock: Lock, build: TorchBuild | None, platform: Platform, minor: int
+) -> list[str]:
+    if not lock.torch or build is None:
+        return []
+    return torch_sources(build, lock.torch, minor, platform.system, platform.machine)
+
+
 def _lacks(
-    lock: Lock, build: TorchBuild | None, platform: Platform, python: str, log: Path
+    lock: Lock,
+    build: TorchBuild | None,
+    sources: list[str],
+    platform: Platform,
+    python: str,
+    log: Path,
 ) -> str | None:
     if lock.torch and build is None:
         return "accelerators.toml has no torch for it"
@@ -114,8 +129,6 @@ def _lacks(
             arguments = [*base, "--require-hashes", "-r", str(hashed)]
             run_uv(arguments, Path(empty), log, "cannot be installed", MACOS)
             if lock.torch and build:
-                minor = int(python.partition(".")[2])
-                sources = torch_sources(build, lock.torch, minor, platform.system, platform.machine)
                 arguments = [*base, *sources]
                 arguments += [f"{name}==={build.versions[name]}" for name in lock.torch]
                 alone = build.index is not None
