@@ -259,3 +259,15 @@ def test_a_wrong_size_is_refused(in_process, given):
 def test_auto_begins_with_less_on_a_cpu():
     assert Batches("auto", "cpu", 3).size == AUTO_ON_CPU < AUTO_ON_OTHERS
     assert Batches("auto", "rocm", 3).size == AUTO_ON_OTHERS
+
+
+def test_the_options_in_use_are_recorded_with_their_defaults(run):
+    _, _, lines = run("tight", [1600])
+    (attempt,) = attempts(lines)
+    assert attempt["load_details"] == {
+        "option_most": 2,
+        "option_how": "raise",
+        "option_mumbles": False,
+        "option_answers": None,
+        "option_word": "said",
+    }

@@ -6,6 +6,7 @@ Runs on Python 3.9 with the standard library.
 from __future__ import annotations
 
 import inspect
+import math
 import traceback
 
 from schemas import messages
@@ -39,6 +40,29 @@ def check_functions(
         except TypeError as error:
             given = ", ".join(keywords) or "none"
             raise TypeError(f"{name}() in {module.__file__}: {error} (options: {given})") from None
+
+
+def options_in_use(
+    module: types.ModuleType, options: dict[str, Any], transcribe_options: dict[str, Any]
+) -> dict[str, Any]:
+    """What load() and transcribe() are called with, defaults too, as details: "option_NAME"."""
+    found = _keywords(module.load, options)
+    found.update(_keywords(module.transcribe, transcribe_options))
+    if batches(module):  # transcribe() may hand over all that it is given
+        found.update(_keywords(module.transcribe_batch, transcribe_options))
+    return {f"option_{name}": _scalar(value) for name, value in found.items()}
+
+
+def _keywords(function: Any, given: dict[str, Any]) -> dict[str, Any]:
+    named = inspect.signature(function).parameters.values()
+    defaults = {one.name: one.default for one in named if one.default is not one.empty}
+    return {**defaults, **given}
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    return value if value is None or isinstance(value, (str, int)) else repr(value)
 
 
 def batches(module: types.ModuleType) -> bool:

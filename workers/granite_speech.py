@@ -12,7 +12,7 @@ from workers.torch_model import (
     check_tokenizer,
     described,
     existing_folder,
-    greedy,
+    generated,
     load_weights,
     torch_device,
     torch_precision,
@@ -56,12 +56,12 @@ def transcribe(loaded, audio, **options):
     return transcribe_batch(loaded, [audio], **options)[0]
 
 
-def transcribe_batch(loaded, audios, prompt=PROMPT, longest_s=30.0, tokens_per_s=10.0):
+def transcribe_batch(loaded, audios, prompt=PROMPT, longest_s=30.0, tokens_per_s=10.0, beams=1):
     """longest_s: of a piece; the model has no rule of its own for long audio. tokens_per_s: a text
     that would be longer is a loop, and is cut off.
     """
     answers = in_pieces(
-        audios, longest_s, lambda pieces: _answers(loaded, pieces, prompt, tokens_per_s)
+        audios, longest_s, lambda pieces: _answers(loaded, pieces, prompt, tokens_per_s, beams)
     )
     return [
         {
@@ -73,7 +73,7 @@ def transcribe_batch(loaded, audios, prompt=PROMPT, longest_s=30.0, tokens_per_s
     ]
 
 
-def _answers(loaded, pieces, prompt, tokens_per_s):
+def _answers(loaded, pieces, prompt, tokens_per_s, beams):
     model, processor = loaded
     chat = [
         {"role": "system", "content": SYSTEM},
@@ -85,5 +85,5 @@ def _answers(loaded, pieces, prompt, tokens_per_s):
     limits = [tokens_per_s * len(piece) / SAMPLE_RATE_HZ for piece in pieces]
     return [
         (processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut)
-        for ids, cut in greedy(model, inputs, limits)
+        for ids, cut in generated(model, inputs, limits, beams)
     ]

@@ -132,7 +132,8 @@ class Host:
         self._model = self._module.load(request.checkpoint, request.device, **self._options)
         load_s = time.perf_counter() - start
         describe = getattr(self._module, "describe", None)
-        details = dict(describe(self._model)) if describe else {}
+        details = options_in_use(self._module, self._options, self._transcribe_options)
+        details.update(describe(self._model) if describe else {})
         # a worker that cannot tell is believed for the CPU only: no accelerator is claimed unproved
         device = details.pop("device", "cpu" if request.device == "cpu" else "unknown")
         self._send(messages.Loaded(device=device, load_s=load_s, details=details))
@@ -243,6 +244,7 @@ if __name__ == "__main__":
         check_functions,
         checked_text,
         failure_of,
+        options_in_use,
     )
 
     # closed on every way out: Python 3.9 crashes if it has to do that itself at its very end

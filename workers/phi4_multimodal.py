@@ -25,7 +25,7 @@ from workers.torch_model import (
     check_tokenizer,
     described,
     existing_folder,
-    greedy,
+    generated,
     load_weights,
     torch_device,
     torch_precision,
@@ -67,12 +67,14 @@ def describe(loaded):
     return described(model) | {"transformers": transformers.__version__} | adapter
 
 
-def transcribe(loaded, audio, prompt=PROMPT, longest_s=40.0, tokens_per_s=10.0, plain=True):
+def transcribe(
+    loaded, audio, prompt=PROMPT, longest_s=40.0, tokens_per_s=10.0, beams=1, plain=True
+):
     """longest_s: of a piece, as its authors advise. tokens_per_s: a text that would be longer is
     a loop, and is cut off. plain: take away what answers have around the transcript.
     """
     pieces = segments(audio, longest_s)
-    done = [_answer(loaded, piece, prompt, tokens_per_s) for piece in pieces if len(piece)]
+    done = [_answer(loaded, piece, prompt, tokens_per_s, beams) for piece in pieces if len(piece)]
     answers = [answer for answer, _ in done]
     texts, chatty = plain_answers(answers)
     found = {
@@ -108,7 +110,7 @@ def check_prompt_tokens(folder, processor, model):
         )
 
 
-def _answer(loaded, piece, prompt, tokens_per_s):
+def _answer(loaded, piece, prompt, tokens_per_s, beams):
     model, processor = loaded
     user, end, assistant = TURNS
     # by hand: whether the processor has the chat template depends on the checkpoint's age
@@ -116,5 +118,6 @@ def _answer(loaded, piece, prompt, tokens_per_s):
     missing = int(SHORTEST_S * SAMPLE_RATE_HZ) - len(piece)
     heard = np.pad(piece, (0, missing)) if missing > 0 else piece
     inputs = processor(text=text, audio=heard, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-    [(ids, cut)] = greedy(model, inputs, [tokens_per_s * len(piece) / SAMPLE_RATE_HZ])
+    limit = tokens_per_s * len(piece) / SAMPLE_RATE_HZ
+    [(ids, cut)] = generated(model, inputs, [limit], beams)
     return processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut

@@ -20,7 +20,7 @@ from workers.torch_model import (
     check_tokenizer,
     described,
     existing_folder,
-    greedy,
+    generated,
     torch_device,
     torch_precision,
     use_threads,
@@ -69,12 +69,14 @@ def describe(loaded):
     return described(model) | {"transformers": transformers.__version__} | adapter
 
 
-def transcribe(loaded, audio, prompt=PROMPT, longest_s=40.0, tokens_per_s=10.0, plain=True):
+def transcribe(
+    loaded, audio, prompt=PROMPT, longest_s=40.0, tokens_per_s=10.0, beams=1, plain=True
+):
     """longest_s: of a piece, as its authors advise. tokens_per_s: a text that would be longer is
     a loop, and is cut off. plain: take away what answers have around the transcript.
     """
     pieces = segments(audio, longest_s)
-    done = [_piece(loaded, piece, prompt, tokens_per_s) for piece in pieces if len(piece)]
+    done = [_piece(loaded, piece, prompt, tokens_per_s, beams) for piece in pieces if len(piece)]
     answers = [answer for answer, _ in done]
     texts, chatty = plain_answers(answers)
     found = {
@@ -108,7 +110,7 @@ def check_adapter_is_on(model):
         )
 
 
-def _piece(loaded, audio, prompt, tokens_per_s):
+def _piece(loaded, audio, prompt, tokens_per_s, beams):
     model, processor = loaded
     user, end, assistant = TURNS
     missing = int(SHORTEST_S * SAMPLE_RATE_HZ) - len(audio)
@@ -118,7 +120,8 @@ def _piece(loaded, audio, prompt, tokens_per_s):
         audios=[(heard, SAMPLE_RATE_HZ)],
         return_tensors="pt",
     )
-    [(ids, cut)] = greedy(model, inputs, [tokens_per_s * len(audio) / SAMPLE_RATE_HZ])
+    limit = tokens_per_s * len(audio) / SAMPLE_RATE_HZ
+    [(ids, cut)] = generated(model, inputs, [limit], beams)
     check_adapter_is_on(model)
     answer = processor.tokenizer.decode(
         ids, skip_special_tokens=True, clean_up_tokenization_spaces=False

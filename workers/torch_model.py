@@ -90,17 +90,19 @@ def check_tokenizer(checkpoint, tokenizer, model):
         )
 
 
-def greedy(model, inputs, limits):
-    """Of each prompt the most probable answer's token ids, and whether it was cut off at its limit.
+def generated(model, inputs, limits, beams=1):
+    """Of each prompt the answer's token ids, and whether it was cut off at its limit.
 
     inputs: as their processor made them, padded on the left; floats are taken to the model's
-    precision. limits: of each answer, in tokens.
+    precision. limits: of each answer, in tokens. Greedy with one beam; never by chance.
     """
     torch.manual_seed(0)
     inputs = inputs.to(model.device, model.dtype)
     limits = [max(SHORTEST_ANSWER, int(limit)) for limit in limits]
     with torch.inference_mode():
-        found = model.generate(**inputs, max_new_tokens=max(limits), do_sample=False, num_beams=1)
+        found = model.generate(
+            **inputs, max_new_tokens=max(limits), do_sample=False, num_beams=beams
+        )
     answers = found[:, inputs["input_ids"].shape[1] :].tolist()
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]

@@ -8,7 +8,7 @@ from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
     described,
     existing_folder,
-    greedy,
+    generated,
     load_weights,
     torch_device,
     torch_precision,
@@ -38,12 +38,12 @@ def transcribe(loaded, audio, **options):
     return transcribe_batch(loaded, [audio], **options)[0]
 
 
-def transcribe_batch(loaded, audios, language="en", longest_s=1800.0, tokens_per_s=10.0):
+def transcribe_batch(loaded, audios, language="en", longest_s=1800.0, tokens_per_s=10.0, beams=1):
     """language: a code; None lets the model find out. longest_s: what the model takes in one go.
     tokens_per_s: a text that would be longer is a loop, and is cut off.
     """
     answers = in_pieces(
-        audios, longest_s, lambda pieces: _answers(loaded, pieces, language, tokens_per_s)
+        audios, longest_s, lambda pieces: _answers(loaded, pieces, language, tokens_per_s, beams)
     )
     return [
         {
@@ -55,7 +55,7 @@ def transcribe_batch(loaded, audios, language="en", longest_s=1800.0, tokens_per
     ]
 
 
-def _answers(loaded, pieces, language, tokens_per_s):
+def _answers(loaded, pieces, language, tokens_per_s, beams):
     model, processor = loaded
     inputs = processor.apply_transcription_request(
         language=language,
@@ -67,5 +67,5 @@ def _answers(loaded, pieces, language, tokens_per_s):
     limits = [tokens_per_s * len(piece) / SAMPLE_RATE_HZ for piece in pieces]
     return [
         (processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut)
-        for ids, cut in greedy(model, inputs, limits)
+        for ids, cut in generated(model, inputs, limits, beams)
     ]

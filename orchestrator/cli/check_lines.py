@@ -78,7 +78,9 @@ def _cut(found: SpeechFound) -> str:
 
 
 def _device(found: DeviceFound) -> str:
-    details = [f"{name} {value}" for name, value in found.details.items() if name != "device"]
+    # what was asked for, in options, is only repeated here
+    told = {name: value for name, value in found.details.items() if not name.startswith("option_")}
+    details = [f"{name} {value}" for name, value in told.items() if name != "device"]
     shown = details[:MOST_DETAILS] + ["…"] * (len(details) > MOST_DETAILS)
     return f"ok: {', '.join([found.device, *shown])}"
 
