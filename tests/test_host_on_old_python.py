@@ -200,7 +200,11 @@ def test_a_worker_is_served_in_an_env_with_nothing_but_msgpack_and_numpy(wire, t
     worker = str(tmp_path / "worker.py")
     assert host.ask(messages.Import(worker, {"threads": 3}, {"beams": 5}))["kind"] == "imported"
     loaded = host.ask(messages.Load("/some/where", "cpu"))
-    assert (loaded["kind"], loaded["device"], loaded["details"]) == ("loaded", "cpu", {"option_threads": 3, "option_beams": 5})
+    assert (loaded["kind"], loaded["device"], loaded["details"]) == (
+        "loaded",
+        "cpu",
+        {"option_threads": 3, "option_beams": 5},
+    )
     origins = host.ask(messages.Trace())
     assert {"msgpack", "numpy"} <= set(origins["packages"])
     folders = {Path(file).parent for file in origins["modules"].values()}
