@@ -1,6 +1,6 @@
 """Make a tiny checkpoint for each model that ships, in the file layout of its hub.
 
-    python scripts/make_checkpoints.py FOLDER [--scale N] [MODEL …]
+    python scripts/make_checkpoints.py [--scale N] FOLDER [MODEL …]
 
 Each gets FOLDER/MODEL, under 5 MB, made inside its own env for the CPU, which is built if it is not
 there (moonshine's need `pip install -e ".[checkpoints]"`). What is printed can be pasted behind
