@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, STACKS, stack_toml
@@ -79,6 +80,46 @@ def test_an_exported_folder_builds_the_env_with_the_network_cut(asrbench, cut, t
     assert "Traceback" not in alone.stderr
 
 
+COMPILED = """
+import os, sys
+from setuptools import setup
+if "COLOUR" not in os.environ:
+    sys.exit("no colour")
+with open("colour.py", "w", encoding="utf-8") as file:
+    file.write("COLOUR = %r" % os.environ["COLOUR"])
+setup(name="colour", version="1.0", py_modules=["colour"])
+"""
+PAINTED = """
+[tool.asrbench.source_builds.cpu]
+packages = ["colour"]
+environment = { COLOUR = "red" }
+"""
+
+
+def test_what_a_stack_compiles_is_exported_as_sources_and_compiled_with_the_network_cut(
+    asrbench, cut, tmp_path
+):
+    """The index has it built as well, and its sources do not build without the variable."""
+    server = Server()
+    index = server.index("main")
+    index.add(wheel("colour", "1.0", modules={"colour.py": "COLOUR = 'as it ships'"}))
+    index.add(sdist("colour", "1.0", COMPILED))
+    folder = _write(tmp_path / "stacks" / "painted", ["msgpack", "numpy", "colour"])
+    with (folder / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write(PAINTED)
+    out = tmp_path / "wheel höuse"
+    words = ["painted", "--stacks", folder]
+    done = asrbench("env", "export", *words, out, env={"UV_INDEX": index.url})
+    server.close()
+    assert done.code == 0, done.err
+    assert [file.name for file in out.glob("colour*")] == ["colour-1.0.tar.gz"]
+    assert list(out.glob("setuptools-*"))
+    built = cut("env", "build", *words, "--offline", "--find-links", out)
+    assert built.returncode == 0, built.stderr
+    (module,) = Path(built.stdout.splitlines()[-1]).rglob("colour.py")
+    assert module.read_text(encoding="utf-8") == "COLOUR = 'red'"
+
+
 def test_a_folder_that_cannot_be_made_is_named(in_process, puppet_env, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     done = in_process("env", "export", "puppet", tmp_path / "file" / "x", "--stacks", STACKS)
@@ -123,8 +164,6 @@ def test_no_answer_is_given_where_the_index_gives_none(asrbench, tmp_path):
 
 
 def _logs(asrbench):
-    from pathlib import Path
-
     code = "from orchestrator import paths; print(paths.envs_home() / 'logs')"
     done = asrbench(program=("-c", code))
     return list(Path(done.out.strip()).iterdir())

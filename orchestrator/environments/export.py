@@ -51,9 +51,12 @@ def export(stack: Stack, way: Way, folder: Path, say: Say) -> list[Path]:
         raise EnvError(f"cannot make {folder}: {error.strerror}") from error
     say(f"{stack.name}: fetching its packages into {folder}")
     locked = ["--no-deps", "--require-hashes", "--requirement"]
-    compiled = lock.source_build.packages if lock.source_build else []
-    sources = [word for package in compiled for word in ("--no-binary", package)]
-    _pip(env, folder, [*_find_links(), *sources, *locked, str(lock.file)], _indexes())
+    sources: list[str] = []
+    variables = _indexes()
+    if lock.source_build:  # pip asks sources for their names, which may take the same variables
+        sources = [w for package in lock.source_build.packages for w in ("--no-binary", package)]
+        variables |= lock.source_build.environment
+    _pip(env, folder, [*_find_links(), *sources, *locked, str(lock.file)], variables)
     if lock.torch:
         _fetch_torch(env, lock, folder, locked)
     for sdist in sorted(folder.glob("*.tar.gz")):  # also of a time before that was interrupted
