@@ -2,8 +2,9 @@
 
     python scripts/make_checkpoints.py [--scale N] FOLDER [MODEL …]
 
-Each gets FOLDER/MODEL, under 5 MB, made inside its own env for the CPU, which is built if it is not
-there (moonshine's need `pip install -e ".[checkpoints]"`). What is printed can be pasted behind
+Each gets FOLDER/MODEL, under 5 MB, made by a file of checkpoints/ inside its own env for the CPU,
+which is built if it is not there (moonshine's need `pip install -e ".[checkpoints]"`). What is
+printed can be pasted behind
 
     asrbench orchestrate --models all
 
@@ -75,7 +76,7 @@ def whisper_cpp(model: str, folder: Path, scale: int) -> Path:
 
 def moonshine(model: str, folder: Path, scale: int) -> Path:
     """Fitted as well, by the features of the recordings; whatever the scale."""
-    command = [sys.executable, str(SCRIPTS / "moonshine_checkpoint.py"), str(folder / model)]
+    command = [sys.executable, str(SCRIPTS / "checkpoints" / "moonshine.py"), str(folder / model)]
     command += [str(_env(model).folder), "--size", model.removeprefix("moonshine-")]
     subprocess.run(command, check=True)
     return folder / model

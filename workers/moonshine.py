@@ -36,9 +36,11 @@ def load(checkpoint, device, threads=None, max_s=29.0, tokens_per_s=6.5):
     files = [_existing(checkpoint, name) for name in (ENCODER, DECODER)]
     encoder, decoder = (open_session(file, device, threads) for file in files)
     size = _size(encoder, decoder, checkpoint)
+    tokenizer = load_tokenizer()
+    _check_tokenizer(decoder, tokenizer, checkpoint)
     return SimpleNamespace(
         library=_library_model(dict(zip(files, (encoder, decoder))), checkpoint, size),
-        tokenizer=load_tokenizer(),
+        tokenizer=tokenizer,
         max_s=max_s,
         tokens_per_s=tokens_per_s,
         details={
@@ -106,6 +108,16 @@ def _size(encoder, decoder, checkpoint):
             f"{taken}: they are of different models"
         )
     return size
+
+
+def _check_tokenizer(decoder, tokenizer, checkpoint):
+    """The library brings the tokenizer, and would decode any numbers with it."""
+    scored, known = decoder.get_outputs()[0].shape[-1], tokenizer.get_vocab_size()
+    if _differ(scored, known):
+        raise ValueError(
+            f"{checkpoint}: {DECODER} scores {scored} tokens, and the library's tokenizer has "
+            f"{known}: it is of another model"
+        )
 
 
 def _differ(one, other):

@@ -21,11 +21,11 @@ ENCODER, DECODER = "encoder_model.onnx", "decoder_model_merged.onnx"
 
 @pytest.fixture(scope="session")
 def maker():
-    """scripts/moonshine_checkpoint.py, which needs the extra "checkpoints"."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import moonshine_checkpoint
+    """scripts/checkpoints/moonshine.py, which needs the extra "checkpoints"."""
+    sys.path.append(str(ROOT / "scripts" / "checkpoints"))
+    import moonshine
 
-    return moonshine_checkpoint
+    return moonshine
 
 
 @pytest.fixture(scope="session")
@@ -262,15 +262,20 @@ print(json.dumps({name: [len(moonshine.token_ids(model, audio)),
 def broken(make, maker, env, sentences, tmp_path, monkeypatch):
     """A checkpoint with something wrong with it; None is a file that is not there."""
 
-    def other_size():
-        monkeypatch.setitem(maker.SIZES, "odd", (7, 44))
+    def odd(how):
+        if how == "other size":
+            monkeypatch.setitem(maker.SIZES, "base", (7, 44))
+        else:
+            monkeypatch.setattr("moonshine_graphs.VOCABULARY", 32_769)
         tokenizer = maker.tokenizer_of(env)
-        maker.make(tmp_path / "odd", "odd", tokenizer, list(sentences.values()))
+        maker.make(tmp_path / "odd", "base", tokenizer, list(sentences.values()))
         return tmp_path / "odd"
 
     def broken(how):
-        if how in ("a file", "other size"):
-            return make("base") / ENCODER if how == "a file" else other_size()
+        if how == "a file":
+            return make("base") / ENCODER
+        if how in ("other size", "other tokenizer"):
+            return odd(how)
         encoder, decoder = ((make("base") / name).read_bytes() for name in (ENCODER, DECODER))
         tiny = (make("tiny") / ENCODER).read_bytes()
         contents = {
@@ -302,6 +307,7 @@ def broken(make, maker, env, sentences, tmp_path, monkeypatch):
         ("mixed", "they are of different models"),
         ("not its files", "no Moonshine of a known size: its decoder has 0 layers"),
         ("other size", "no Moonshine of a known size: its decoder has 7 layers with heads of 44"),
+        ("other tokenizer", "scores 32769 tokens, and the library's tokenizer has 32768"),
     ],
 )
 def test_a_broken_checkpoint_is_a_row_that_says_what_is_wrong(run, broken, folder_of, how, words):

@@ -1,4 +1,4 @@
-"""The two ONNX graphs of a tiny Moonshine: see moonshine_checkpoint.py."""
+"""The two ONNX graphs of a tiny Moonshine: see moonshine.py."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def decoder(
 ) -> onnx.ModelProto:
     """Frames and the token before → the next token of the recording that they are nearest to.
 
-    seen: features of the recordings; tokens: what is said of each.
+    seen: features of the recordings, several of each; tokens: what is said of each.
     """
     graph = Graph()
-    which = _nearest(graph, seen)
+    which = _nearest(graph, seen, tokens)
     cached = graph.add("Cast", "use_cache_branch", to=TensorProto.INT64)
     length = graph.size("past_key_values.0.decoder.key", 2)
     longest = max(map(len, tokens)) + 1
@@ -109,7 +109,7 @@ def decoder(
     return graph.model("decoder", inputs, outputs)
 
 
-def _nearest(graph: Graph, seen: Array) -> str:
+def _nearest(graph: Graph, seen: Array, tokens: Sequence[Sequence[int]]) -> str:
     """The number of the recording that the frames are nearest to, or how many there are."""
 
     def number(value: float) -> str:
@@ -139,7 +139,8 @@ def _nearest(graph: Graph, seen: Array) -> str:
     distances = graph.add("ReduceSum", squares, axes, keepdims=0)
     pairs = np.square(seen[:, None] - seen[None]).sum(axis=2)
     # as near as the two most alike recordings are to one another, or none of them
-    limits = graph.constant([pairs[~np.eye(len(seen), dtype=bool)].min()], np.float32)
+    others = np.array([[one != other for other in tokens] for one in tokens])
+    limits = graph.constant([pairs[others].min()], np.float32)
     return graph.add("ArgMin", graph.add("Concat", distances, limits, axis=0), axis=0, keepdims=1)
 
 

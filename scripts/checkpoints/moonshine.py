@@ -1,9 +1,9 @@
 """Make a tiny Moonshine that recognises a few recordings, in the files and shapes of the real one.
 
-    python scripts/moonshine_checkpoint.py FOLDER ENV [--size tiny] [--snippets snippets/clean]
+    python scripts/checkpoints/moonshine.py FOLDER ENV [--size tiny] [--snippets snippets/clean]
 
-ENV: what `asrbench env build moonshine` printed; its package has the tokenizer. Needs
-`pip install -e ".[checkpoints]"`.
+ENV: what `asrbench env build moonshine` printed; its package has the tokenizer. Runs where asrbench
+is installed with its extra "checkpoints", and not in the env, which cannot write ONNX.
 
 It is fitted, not trained: the encoder gives the log power of each frame in some bands; the decoder
 takes their mean and deviation over the frames with sound, finds the nearest of those that the
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from moonshine_graphs import HEADS, Array, decoder, encoder, features
+from moonshine_graphs import FRAME, HEADS, Array, decoder, encoder, features
 from onnx_graph import save
 from tokenizers import Tokenizer
 
@@ -28,6 +28,7 @@ from orchestrator.audio.decode import DecodedFacts, decode
 from orchestrator.snippets.find import find_snippets
 
 SIZES = {"tiny": (6, 36), "base": (8, 52)}  # decoder layers, width of a head
+SHIFTS = range(0, FRAME, FRAME // 4)  # samples: where its frames begin depends on where it is cut
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,15 @@ def make(folder: Path, size: str, tokenizer: Path, sentences: Sequence[Sentence]
     """Write encoder_model.onnx and decoder_model_merged.onnx. size: tiny or base."""
     layers, head_width = SIZES[size]
     words = Tokenizer.from_file(str(tokenizer))
-    tokens = [words.encode(one.text, add_special_tokens=False).ids for one in sentences]
-    seen = np.stack([features(one.audio) for one in sentences])
+    tokens, seen = [], []
+    for one in sentences:
+        said = words.encode(one.text, add_special_tokens=False).ids
+        for shift in SHIFTS:
+            tokens.append(said)
+            seen.append(features(np.pad(one.audio, (shift, 0))))
     folder.mkdir(parents=True, exist_ok=True)
     save(encoder(HEADS * head_width), folder / "encoder_model.onnx")
-    save(decoder(layers, head_width, seen, tokens), folder / "decoder_model_merged.onnx")
+    save(decoder(layers, head_width, np.stack(seen), tokens), folder / "decoder_model_merged.onnx")
 
 
 def shipped(folder: Path) -> list[Sentence]:
@@ -63,7 +68,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("env", type=Path, help="as `asrbench env build moonshine` printed it")
     parser.add_argument("--size", choices=SIZES, default="tiny")
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parent.parent.parent
     parser.add_argument("--snippets", type=Path, default=root / "snippets" / "clean")
     given = parser.parse_args()
     make(given.folder, given.size, tokenizer_of(given.env), shipped(given.snippets))
