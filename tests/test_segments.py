@@ -53,6 +53,11 @@ def test_what_is_short_enough_is_not_cut():
     assert whole is audio or whole.base is audio
 
 
+def test_the_last_piece_is_no_mere_rest():
+    lengths = [len(piece) / SAMPLE_RATE_HZ for piece in segments(_speech(*[5] * 6), max_s=30)]
+    assert lengths == pytest.approx([3 * 5 + 2 * 0.4 + 0.2] * 2, abs=0.06)
+
+
 def test_of_silences_the_last_is_taken():
     found = segments(np.zeros(65 * SAMPLE_RATE_HZ, np.float32), max_s=30)
     assert len(found) == 3

@@ -15,17 +15,21 @@ def segments(audio, max_s, search_s=None):
     """Pieces (views) of at most max_s each, together the whole audio.
 
     audio: 1-D samples, 16 kHz. search_s: how far before the limit a pause may be; a third of max_s
-    if None. Only as many cuts are made as the limit asks for.
+    if None; for the last cut around the middle of what is left, as models do badly with a mere
+    rest. Only as many cuts are made as the limit asks for.
     """
     if max_s < 2 * MIN_S:
         raise ValueError(f"pieces of {max_s} s are too short to cut speech into")
     search_s = min(max_s / 3 if search_s is None else search_s, max_s - MIN_S)
-    limit = int(max_s * SAMPLE_RATE_HZ)
+    search, limit = int(search_s * SAMPLE_RATE_HZ), int(max_s * SAMPLE_RATE_HZ)
     shortest = int(MIN_S * SAMPLE_RATE_HZ)
     found, start = [], 0
     while len(audio) - start > limit:
+        left = len(audio) - start
         latest = min(start + limit, len(audio) - shortest)  # so that what remains is a piece
-        earliest = max(start + shortest, latest - int(search_s * SAMPLE_RATE_HZ))
+        if left <= 2 * limit - search:  # the last cut: both pieces are within the limit
+            latest = min(latest, start + (left + search) // 2)
+        earliest = max(start + shortest, latest - search)
         cut = earliest + _quietest(audio[earliest:latest])
         found.append(audio[start:cut])
         start = cut
