@@ -4,7 +4,7 @@ import os
 
 import psutil
 
-QUOTA = "/sys/fs/cgroup/cpu.max"  # a container's share of the CPU, where it has one
+CGROUPS = "/sys/fs/cgroup"  # with a container's share of the CPU, where it has one
 
 
 def usable_physical_cores():
@@ -17,9 +17,17 @@ def usable_physical_cores():
 
 
 def _quota():
-    try:
-        with open(QUOTA, encoding="ascii") as file:
-            limit, period = file.read().split()
-    except (OSError, ValueError):
+    """In cores; None without one."""
+    v1 = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
+    found = _numbers("cpu.max") or [number for name in v1 for number in _numbers(name)]
+    if len(found) != 2 or found[0] in ("max", "-1"):
         return None
-    return None if limit == "max" else int(limit) / int(period)
+    return int(found[0]) / int(found[1])
+
+
+def _numbers(name):
+    try:
+        with open(f"{CGROUPS}/{name}", encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
