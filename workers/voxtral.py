@@ -6,6 +6,7 @@ from transformers import AutoProcessor, VoxtralForConditionalGeneration
 from workers.pieces import in_pieces, joined
 from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
+    check_tokenizer,
     described,
     existing_folder,
     generated,
@@ -27,7 +28,9 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
         torch_precision(precision, place, on_gpu="bfloat16"),
         attn_implementation=attention,
     )
-    return model, AutoProcessor.from_pretrained(folder, local_files_only=True)
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    check_tokenizer(folder, processor.tokenizer, model)
+    return model, processor
 
 
 def describe(loaded):
