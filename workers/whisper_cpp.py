@@ -1,6 +1,7 @@
 """Whisper by whisper.cpp, from a ggml file: on the CPU, or on Vulkan where it was built with that.
 
-Audio of any length goes in one go: whisper.cpp moves its window of 30 s by the timestamps it hears.
+whisper.cpp moves its window of 30 s by the timestamps it hears. Very long audio is first cut at
+pauses, so that memory does not grow with it: by spectrogram and copies, three times its samples.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from pywhispercpp.model import Model
 
 from workers.cores import usable_physical_cores
 from workers.ggml_file import ENGLISH_ONLY, read_header
+from workers.segments import segments
 
 SHORTEST = 3_200  # samples: below 0.1 s whisper.cpp answers nothing, so 0.2 s of silence is added
 BACKENDS = {"vulkan": "Vulkan"}  # what whisper.cpp calls its devices
@@ -30,7 +32,8 @@ class Loaded:
 
 def load(checkpoint, device, threads=None, language="en", beams=1, prompt="", fallback=False):
     """language: as "en", or "auto". fallback: decode again at higher temperatures, by chance, what
-    went badly.
+    went badly. Only with a prompt does a window also hear the text before it, as whisper.cpp keeps
+    both in one place: one mistake leads to the next, and only chance gets out of a loop.
     """
     header = read_header(checkpoint)
     check_language(language, header)
@@ -43,8 +46,7 @@ def load(checkpoint, device, threads=None, language="en", beams=1, prompt="", fa
     }
     if beams > 1:
         settings["beam_search"] = {"beam_size": beams, "patience": -1.0}
-    if prompt:
-        settings["initial_prompt"] = prompt
+    settings |= {"initial_prompt": prompt} if prompt else {"n_max_text_ctx": 0}
     context = {"use_gpu": device != "cpu"}
     with heard() as lines:
         strategy = 1 if beams > 1 else 0
@@ -61,6 +63,7 @@ def load(checkpoint, device, threads=None, language="en", beams=1, prompt="", fa
         "language": language,
         "decoding": f"{beams} beams" if beams > 1 else "greedy",
         "fallback": used["temperature_inc"] > 0,
+        "text_before": used["n_max_text_ctx"] > 0,
         "flash_attention": bool(re.search(r"flash attn\s*=\s*1", said)),
     }
     gpu = re.search(r"^ggml_vulkan: \d+ = (.+?) \|", said, re.MULTILINE)
@@ -73,14 +76,27 @@ def describe(loaded):
     return loaded.details
 
 
-def transcribe(loaded, audio):
-    if not len(audio):  # whisper.cpp would answer with the recording before
-        return ""
+def transcribe(loaded, audio, longest_s=1800.0):
+    """longest_s: in one go."""
+    pieces = segments(audio, longest_s)
+    # of an empty one whisper.cpp would give the text before
+    done = [_piece(loaded.model, piece) for piece in pieces if len(piece)]
+    answer = {
+        "text": " ".join(text for text, _, _ in done if text),
+        "pieces": len(pieces),
+        "segments": sum(count for _, count, _ in done),
+    }
+    if loaded.details["language"] == "auto":
+        answer["language"] = ", ".join(dict.fromkeys(language for _, _, language in done))
+    return answer
+
+
+def _piece(model, audio):
+    """Text, segments, and the language that was asked for or heard."""
     if not np.isfinite(audio).all():
         raise ValueError("the audio has samples that are no numbers")
     if len(audio) < SHORTEST:
         audio = np.concatenate([audio, np.zeros(SHORTEST, np.float32)])
-    model = loaded.model
     # not Model.transcribe(): it forgets the status, and strips each segment, so that words of
     # languages without spaces would get some
     status = library.whisper_full(model._ctx, model._params, audio, len(audio))
@@ -88,10 +104,8 @@ def transcribe(loaded, audio):
         raise RuntimeError(f"whisper.cpp failed with status {status}; its log says why")
     count = library.whisper_full_n_segments(model._ctx)
     parts = [library.whisper_full_get_segment_text(model._ctx, one) for one in range(count)]
-    answer = {"text": b"".join(parts).decode("utf-8", "replace").strip(), "segments": count}
-    if loaded.details["language"] == "auto":
-        answer["language"] = library.whisper_lang_str(library.whisper_full_lang_id(model._ctx))
-    return answer
+    language = library.whisper_lang_str(library.whisper_full_lang_id(model._ctx))
+    return b"".join(parts).decode("utf-8", "replace").strip(), count, language
 
 
 def check_language(language, header):
