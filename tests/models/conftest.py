@@ -36,7 +36,8 @@ def checkpoint_of(environment, tmp_path_factory):
                 env=environment, capture_output=True, encoding="utf-8", timeout=900,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
-            made[model] = root / model
+            printed = done.stdout.splitlines()[-1]
+            made[model] = Path(printed.removeprefix(f"--checkpoint {model}="))
         return made[model]
 
     return get
@@ -90,16 +91,52 @@ def broken(tmp_path):
     return make
 
 
+@pytest.fixture(scope="session")
+def env_of(asrbench):
+    """env_of(stack) → its env for the CPU, built if it is not there."""
+
+    def build(stack):
+        built = asrbench("env", "build", stack, "--accelerator", "cpu", timeout=900)
+        assert built.code == 0, built.err
+        return Path(built.out.splitlines()[-1])
+
+    return build
+
+
 @pytest.fixture
-def reference(asrbench, tmp_path):
+def without(env_of):
+    """without(stack, package) hides a package of the stack's env until the test ends."""
+    hidden = []
+
+    def hide(stack, name):
+        found = env_of(stack).rglob(name)
+        (package,) = (one for one in found if one.parent.name == "site-packages")
+        hidden.append((package, package.with_name(f"hidden-{name}")))
+        package.rename(hidden[-1][1])
+
+    yield hide
+    for package, elsewhere in hidden:
+        elsewhere.rename(package)
+
+
+@pytest.fixture
+def worker(reference):
+    """worker(stack, source, *arguments) → what a script in the env says that imports workers/."""
+
+    def run(stack, source, *arguments):
+        return reference(stack, f"import sys; sys.path.append({str(ROOT)!r})\n{source}", *arguments)
+
+    return run
+
+
+@pytest.fixture
+def reference(env_of, tmp_path):
     """reference(stack, source, *arguments) → what a plain script says in the stack's env."""
 
     def run(stack, source, *arguments):
-        built = asrbench("env", "build", stack, timeout=900)
-        assert built.code == 0, built.err
         script = tmp_path / "reference.py"
         script.write_text(source, encoding="utf-8")
-        python = venv_python(Path(built.out.splitlines()[-1]))
+        python = venv_python(env_of(stack))
         done = subprocess.run(
             [python, "-I", "-X", "utf8", script, *arguments],
             capture_output=True, encoding="utf-8", timeout=300,

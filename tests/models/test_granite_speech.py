@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from models.files import details, noise, rename_weights
+from models.files import add_token, change_json, details, noise, rename_weights
+from workers.segments import segments
 
 MODEL = "granite-speech-3.3-2b"
 # the model's card, nothing of ours
 REFERENCE = """
 import json, sys, torch
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
-folder, audio, adapter = sys.argv[1:]
+folder, adapter, *audios = sys.argv[1:]
 processor = AutoProcessor.from_pretrained(folder)
 model = AutoModelForSpeechSeq2Seq.from_pretrained(folder, dtype=torch.float32)
 if adapter == "off":
@@ -28,11 +29,15 @@ chat = [
      "<|audio|>can you transcribe the speech into a written format?"},
 ]
 text = processor.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-samples = torch.frombuffer(bytearray(open(audio, "rb").read()), dtype=torch.float32)
-inputs = processor(text, samples[None], return_tensors="pt")
-found = model.generate(**inputs, max_new_tokens=30, do_sample=False, num_beams=1)
-ids = found[0, inputs["input_ids"].shape[1]:]
-print(json.dumps(processor.tokenizer.decode(ids, skip_special_tokens=True).strip()))
+said = []
+for audio in audios:
+    samples = torch.frombuffer(bytearray(open(audio, "rb").read()), dtype=torch.float32)
+    inputs = processor(text, samples[None], return_tensors="pt")
+    most = len(samples) * 10 // 16000
+    found = model.generate(**inputs, max_new_tokens=most, do_sample=False, num_beams=1)
+    ids = found[0, inputs["input_ids"].shape[1]:]
+    said.append(processor.tokenizer.decode(ids, skip_special_tokens=True).strip())
+print(json.dumps(said))
 """
 
 
@@ -41,17 +46,24 @@ def tiny(checkpoint_of):
     return checkpoint_of(MODEL)
 
 
-def test_it_says_what_the_library_says_with_the_adapter(
-    transcribe, tiny, recordings, reference, tmp_path
-):
+@pytest.fixture
+def said_of(reference, tiny, tmp_path):
+    """said_of(adapter, *audios) → what the plain script says of each."""
+
+    def run(adapter, *audios):
+        files = [tmp_path / f"{number}.f32" for number in range(len(audios))]
+        for file, audio in zip(files, audios, strict=True):
+            file.write_bytes(audio.tobytes())
+        return reference("granite-speech", REFERENCE, tiny, adapter, *files)
+
+    return run
+
+
+def test_it_says_what_the_library_says_with_the_adapter(transcribe, tiny, recordings, said_of):
     audio = noise(3)
-    (tmp_path / "a.f32").write_bytes(audio.tobytes())
     done, rows, journal = transcribe(MODEL, tiny, recordings(a=audio))
     assert done.code == 0, done.err
-    expected, without = (
-        reference("granite-speech", REFERENCE, tiny, tmp_path / "a.f32", adapter)
-        for adapter in ("on", "off")
-    )
+    (expected,), (without,) = said_of("on", audio), said_of("off", audio)
     assert expected
     assert journal[-1]["text"] == expected
     assert expected != without  # so it would be seen
@@ -59,10 +71,40 @@ def test_it_says_what_the_library_says_with_the_adapter(
     assert details(journal) == [{"pieces": 1, "cut_off": 1}]
 
 
-def test_long_audio_is_cut_and_nothing_is_lost(transcribe, tiny, recordings):
-    _, rows, journal = transcribe(MODEL, tiny, recordings(a=noise(65)))
+def test_long_audio_is_cut_and_nothing_is_lost(transcribe, tiny, recordings, said_of):
+    audio = noise(65)
+    _, rows, journal = transcribe(MODEL, tiny, recordings(a=audio))
+    assert rows["a"]["Error"] == ""
     assert details(journal)[0]["pieces"] == 3
-    assert rows["a"]["Transcript"]
+    said = said_of("on", *segments(audio, 30.0))
+    assert len(set(said)) == 3
+    assert journal[-1]["text"] == " ".join(said)
+
+
+def test_neither_a_path_in_the_adapter_nor_settings_for_sampling_are_followed(
+    transcribe, tiny, broken, recordings, said_of
+):
+    """Its base is the one beside it: elsewhere may be another one, or a hub."""
+
+    def change(folder):
+        change_json(folder / "adapter_config.json", base_model_name_or_path="ibm-granite/other")
+        change_json(folder / "generation_config.json", do_sample=True, temperature=9.0)
+
+    audio = noise(3)
+    done, _, journal = transcribe(MODEL, broken(tiny, change), recordings(a=audio))
+    assert done.code == 0, done.err
+    assert [journal[-1]["text"]] == said_of("on", audio)
+
+
+@pytest.mark.parametrize("package", ["peft", "torchaudio"])
+def test_a_package_that_transformers_would_do_without_is_named(
+    transcribe, tiny, recordings, without, package
+):
+    without("granite-speech", package)
+    done, rows, _ = transcribe(MODEL, tiny, recordings(a=noise(1)))
+    assert done.code == 3
+    assert rows["a"]["Outcome"] == "failed"
+    assert package in rows["a"]["Error"].lower()
 
 
 def _without_adapter(folder):
@@ -93,6 +135,7 @@ def _with_other_weights(folder):
         (_with_empty_adapter, "its adapter changes nothing"),
         (_with_another_adapter, "q_proj.lora_A"),
         (_with_other_weights, "up_proj.weight"),
+        (add_token, "its tokenizer is of another model"),
     ],
 )
 def test_an_adapter_or_weights_that_are_not_there_are_an_error(

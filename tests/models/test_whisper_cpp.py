@@ -14,8 +14,10 @@ import pytest
 import soundfile
 from conftest import ROOT
 
+from models.files import details, read_recordings
 from models.tiny_whisper import TEXT, tiny_whisper
 from orchestrator import platforms
+from workers.cores import usable_physical_cores
 
 MODEL = "whisper-large-v3-turbo"
 
@@ -74,7 +76,7 @@ def orchestrate(asrbench, env, tmp_path):
 def variant(tmp_path):
     """The same worker in a stack of one's own, with these options."""
 
-    def write(worker=None, **options):
+    def write(worker=None, transcribe_options=None, **options):
         folder = tmp_path / "whisper-cpp-variant"
         folder.mkdir()
         shipped = ROOT / "envs" / "whisper-cpp"
@@ -82,6 +84,7 @@ def variant(tmp_path):
         head = text.partition("[tool.asrbench.models")[0]
         head = head.replace('name = "whisper-cpp"', f'name = "{folder.name}"')
         head += f"[tool.asrbench.models.variant]\noptions = {{ {toml(options)} }}\n"
+        head += f"transcribe_options = {{ {toml(transcribe_options or {})} }}\n"
         if worker:
             head = head.replace('worker = "whisper_cpp"', 'worker = "worker.py"')
             (folder / "worker.py").write_text(worker, encoding="utf-8")
@@ -106,7 +109,8 @@ def test_a_converted_whisper_says_its_text_and_the_settings_in_use_are_recorded(
     assert f'"precision": "{kind}"' in told
     assert '"decoding": "greedy"' in told
     assert '"fallback": false' in told
-    assert '"threads": ' in told
+    assert f'"threads": {usable_physical_cores()}' in told
+    assert '"text_before": false' in told
 
 
 def test_audio_of_a_moment_and_of_minutes_is_taken_in_one_go(orchestrate, ggml_files):
@@ -115,6 +119,37 @@ def test_audio_of_a_moment_and_of_minutes_is_taken_in_one_go(orchestrate, ggml_f
     assert all(not row["Error"] for row in rows), rows
     assert texts["0.05"] == texts["0.5"] == TEXT
     assert texts["95.0"] == " ".join([TEXT] * 4)  # once for each window of 30 s
+
+
+def test_very_long_audio_is_cut_so_that_memory_does_not_grow_with_it(
+    orchestrate, ggml_files, variant
+):
+    stacks = variant(transcribe_options={"longest_s": 30.0})
+    [row], journal, _ = orchestrate(ggml_files["q5_0"], 65.0, stacks=stacks, model="variant")
+    assert row["Transcript"] == " ".join([TEXT] * 3)
+    assert details(journal)[-1] == {"pieces": 3, "segments": 3}
+
+
+def test_each_window_is_heard_by_itself_and_no_word_is_lost(transcribe, checkpoint_of, recordings):
+    """One recording in each window: with the text before it a window of this model goes wrong."""
+    audios = read_recordings()
+    windows = np.zeros((len(audios), 30 * 16_000), np.float32)
+    for window, audio in zip(windows, audios.values(), strict=True):
+        window[4_800 : 4_800 + len(audio)] = audio
+    folder = recordings(long=windows.ravel())
+    done, rows, _ = transcribe(MODEL, checkpoint_of(MODEL), folder, "--accelerator", "cpu")
+    assert done.code == 0, done.err
+    assert rows["long"]["Transcript"] == " ".join(audios)
+
+
+def test_a_checkpoint_of_english_alone_refuses_another_language(
+    orchestrate, ggml_files, variant, tmp_path
+):
+    data = ggml_files["f16"].read_bytes()
+    english = tmp_path / "ggml-base.en.bin"
+    english.write_bytes(data[:4] + struct.pack("<i", 51_864) + data[8:])
+    [row], _, _ = orchestrate(english, stacks=variant(language="de"), model="variant")
+    assert "knows English alone; it was asked for 'de'" in row["Error"]
 
 
 def damaged(file, kind):
@@ -222,7 +257,7 @@ def load(checkpoint, device):
     return loaded
 def transcribe(loaded, audio):
     first = whisper_cpp.transcribe(loaded, audio)
-    assert whisper_cpp.transcribe(loaded, audio[:0]) == ""  # and not the text before
+    assert whisper_cpp.transcribe(loaded, audio[:0])["text"] == ""  # and not the text before
     try:
         whisper_cpp.transcribe(loaded, np.full(16000, np.nan, np.float32))
     except ValueError as error:

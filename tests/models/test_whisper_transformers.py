@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from models.files import RATE_HZ, details, noise, rename_weights
+from models.files import RATE_HZ, add_token, change_json, details, noise, rename_weights
 from orchestrator.audio.decode import DecodedFacts, decode
 
 MODEL = "distil-large-v3"
@@ -78,12 +78,61 @@ def test_weights_of_another_name_are_an_error_that_names_them(
     assert f"lacks weights: {old}" in rows["a"]["Error"]
 
 
-def test_a_tokenizer_of_another_model_is_an_error(transcribe, fitted, broken, recordings):
-    def change(folder):
-        file = folder / "config.json"
-        config = json.loads(file.read_text(encoding="utf-8"))
-        config["vocab_size"] -= 1
-        file.write_text(json.dumps(config), encoding="utf-8")
+def _for_fewer_tokens(folder):
+    file = folder / "config.json"
+    vocabulary = json.loads(file.read_text(encoding="utf-8"))["vocab_size"]
+    change_json(file, vocab_size=vocabulary - 1)
 
-    _, rows, _ = transcribe(MODEL, broken(fitted, change), recordings(a=noise(1)))
-    assert "has wrong shapes of weights" in rows["a"]["Error"]
+
+def _with_80_mels(folder):
+    change_json(folder / "preprocessor_config.json", feature_size=80)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_for_fewer_tokens, "has wrong shapes of weights"),
+        (add_token, "its tokenizer is of another model"),
+        (_with_80_mels, "80"),
+    ],
+)
+def test_what_is_of_another_model_is_an_error(
+    transcribe, fitted, broken, recordings, change, words
+):
+    done, rows, _ = transcribe(MODEL, broken(fitted, change), recordings(a=noise(1)))
+    assert done.code != 0
+    assert words in rows["a"]["Error"]
+
+
+def test_a_checkpoint_of_english_alone_is_not_told_a_language(
+    transcribe, fitted, broken, recordings
+):
+    """transformers refuses it: such a model has no tokens for that."""
+
+    def change(folder):
+        file = folder / "generation_config.json"
+        change_json(file, is_multilingual=False, lang_to_id=None, task_to_id=None)
+
+    folder = recordings(a=noise(1), long=noise(40))
+    done, rows, _ = transcribe(MODEL, broken(fitted, change), folder)
+    assert done.code == 0, [row["Error"] for row in rows.values()]
+
+
+FALLING_BACK = """
+import json, numpy
+from workers import whisper_transformers as worker
+worker.TEMPERATURES, worker.LOGPROB_LIMIT = (0.0, 9.0), 1.0  # no text is good enough
+model = worker.load(sys.argv[1], "cpu")
+audio = numpy.random.default_rng(0).normal(0, 0.1, 35 * 16000).astype(numpy.float32)
+ways = ({}, {"fallback": False}, {"fallback": True})
+print(json.dumps([worker.transcribe(model, audio, **way)["text"] for way in ways]))
+"""
+
+
+def test_nothing_is_sampled_unless_it_is_asked_for(worker, fitted, broken):
+    def change(folder):
+        change_json(folder / "generation_config.json", do_sample=True, temperature=5.0)
+
+    usual, without, fallback = worker("distil-whisper", FALLING_BACK, fitted)
+    assert usual == without != fallback
+    assert worker("distil-whisper", FALLING_BACK, broken(fitted, change))[0] == usual

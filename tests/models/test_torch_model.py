@@ -1,0 +1,56 @@
+"""What workers on torch refuse and tell, whatever the model."""
+
+from __future__ import annotations
+
+import pytest
+
+ASKED = """
+import json, torch
+from workers.torch_model import torch_device, torch_precision
+said = {}
+for accelerator in ("cpu", "cuda", "rocm", "mps", "directml"):
+    try:
+        said[accelerator] = str(torch_device(accelerator))
+    except RuntimeError as error:
+        said[accelerator] = str(error)
+for place in ("cpu", "cuda", "mps"):
+    dtype = torch_precision("auto", torch.device(place), on_gpu="bfloat16")
+    said[f"auto on {place}"] = str(dtype)
+print(json.dumps(said))
+"""
+LOADED = """
+import json
+from importlib import import_module
+module, folder = sys.argv[1:]
+worker = import_module("workers." + module)
+print(json.dumps(worker.describe(worker.load(folder, "cpu", precision="bfloat16", threads=1))))
+"""
+WORKERS = {
+    "distil-large-v3": ("distil-whisper", "whisper_transformers", "sdpa", "bfloat16"),
+    "granite-speech-3.3-2b": ("granite-speech", "granite_speech", "sdpa", "bfloat16"),
+    "phi-4-multimodal": ("phi-4-multimodal", "phi4_multimodal", "eager", "bfloat16"),
+    # transformers keeps its encoder's positions in float32
+    "voxtral-mini-3b": ("voxtral", "voxtral", "sdpa", "bfloat16+float32"),
+}
+
+
+def test_an_accelerator_that_torch_lacks_is_an_error_and_auto_is_for_the_device(worker):
+    said = worker("distil-whisper", ASKED)
+    assert said["cpu"] == "cpu"
+    assert "is not a build for cuda" in said["cuda"] or "finds no GPU for cuda" in said["cuda"]
+    assert "is not a build for rocm" in said["rocm"]
+    assert "torch has no directml" in said["directml"]
+    assert said["auto on cpu"] == "torch.float32"
+    assert said["auto on cuda"] == said["auto on mps"] == "torch.bfloat16"
+
+
+@pytest.mark.parametrize("model", WORKERS)
+def test_settings_are_told_as_they_are_in_use(worker, checkpoint_of, model):
+    stack, module, attention, precision = WORKERS[model]
+    told = worker(stack, LOADED, module, checkpoint_of(model))
+    assert told["device"] == "cpu"
+    assert told["precision"] == precision
+    assert told["threads"] == 1
+    assert told["attention"] == attention
+    assert told["torch"]
+    assert told["transformers"]
