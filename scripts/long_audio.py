@@ -33,7 +33,6 @@ Samples = npt.NDArray[np.float32]
 
 RATE_HZ = 16_000
 EVERY_S = 30.0  # a window of Whisper's: what was fitted to the recordings knows one in each
-LEAD_S = 0.3
 SECONDS = (1.0, 65.0, 1800.0, 7200.0)
 HEAD = """\
 | model | audio, s | samples, MB | parts | outcome | RAM, MB | RTFx | WER |
@@ -73,7 +72,7 @@ def spread(recordings: dict[str, Samples], length_s: float) -> tuple[Samples, st
     """So many seconds of recordings with pauses, and what is said in those that are whole."""
     whole = np.zeros(round(length_s * RATE_HZ), np.float32)
     shortest = min(recordings, key=lambda text: len(recordings[text]))
-    starts = range(round(LEAD_S * RATE_HZ), len(whole), round(EVERY_S * RATE_HZ))
+    starts = range(0, len(whole), round(EVERY_S * RATE_HZ))
     said = []
     for start, next_text in zip(starts, itertools.cycle(recordings), strict=False):
         room = len(whole) - start
@@ -97,6 +96,7 @@ def measured(model: str, checkpoint: str, scratch: Path) -> Iterator[str]:
         raise SystemExit(f"{model}: orchestrate ended with {done.returncode} and no results")
     lines = (latest / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     attempts = {one["snippet"]: one for one in map(json.loads, lines) if one["kind"] == "attempt"}
+    csv.field_size_limit(2**31 - 1)  # random weights talk much
     with (latest / "results.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             yield line(model, row, attempts.get(row["Snippet"], {}))
