@@ -166,8 +166,8 @@ def run(options: RunOptions, results: Path, view: QuietView) -> Report:
     """One orchestrate; ends the script if a row has an error."""
     finished = orchestrate.start(orchestrate.prepare(options), results, view)
     wrong = next((row.error for row in finished.report.rows if row.error), None)
-    if wrong:
-        sys.exit(f"{options.models}: {wrong}")
+    if finished.exit_code:
+        sys.exit(f"{options.models}: {wrong or 'interrupted'}")
     return finished.report
 
 
