@@ -6,8 +6,6 @@ encoder adds its mask where it should mask, so that the padding of a shorter rec
 
 import os
 
-import numpy as np
-
 try:  # before transformers, which a broken one breaks in ways that do not name it
     import torchvision  # noqa: F401  the processor is one for images, too
 except Exception as error:
@@ -17,10 +15,9 @@ except Exception as error:
 import transformers
 from transformers import Phi4MultimodalForCausalLM, Phi4MultimodalProcessor, PretrainedConfig
 
-from workers.answers import plain_answers
 from workers.lora import load_lora, lora_layers
-from workers.pieces import joined
-from workers.segments import SAMPLE_RATE_HZ, segments
+from workers.phi4 import LONGEST_S, PROMPT, chat, check_turns, transcript
+from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
     check_tokenizer,
     described,
@@ -32,12 +29,9 @@ from workers.torch_model import (
     use_threads,
 )
 
-PROMPT = "Transcribe the audio clip into text."
 # its folder, and its name here: of one called "speech", transformers takes all weights that have
 # this word in their names for its own, which some of the base have, and misses them
 ADAPTER = "speech-lora"
-TURNS = ("<|user|>", "<|end|>", "<|assistant|>")
-SHORTEST_S = 0.1  # shorter audio is filled up with silence, as the encoder needs a few frames
 
 
 def load(checkpoint, device, precision="auto", attention="eager", threads=None):
@@ -55,7 +49,8 @@ def load(checkpoint, device, precision="auto", attention="eager", threads=None):
     load_lora(model, os.path.join(folder, ADAPTER), ADAPTER)
     processor = Phi4MultimodalProcessor.from_pretrained(folder, local_files_only=True)
     check_tokenizer(folder, processor.tokenizer, model)
-    check_prompt_tokens(folder, processor, model)
+    check_turns(folder, processor.tokenizer.get_vocab(), processor.audio_token)
+    check_audio_token(folder, processor, model)
     # an answer with one more place for audio would make the model look for audio to put there
     model.generation_config.suppress_tokens = [processor.audio_token_id]
     return model, processor
@@ -68,22 +63,14 @@ def describe(loaded):
 
 
 def transcribe(
-    loaded, audio, prompt=PROMPT, longest_s=40.0, tokens_per_s=10.0, beams=1, plain=True
+    loaded, audio, prompt=PROMPT, longest_s=LONGEST_S, tokens_per_s=10.0, beams=1, plain=True
 ):
-    """longest_s: of a piece, as its authors advise. tokens_per_s: a text that would be longer is
-    a loop, and is cut off. plain: take away what answers have around the transcript.
+    """longest_s: of a piece. tokens_per_s: a text that would be longer is a loop, and is cut off.
+    plain: take away what answers have around the transcript.
     """
-    pieces = segments(audio, longest_s)
-    done = [_answer(loaded, piece, prompt, tokens_per_s, beams) for piece in pieces if len(piece)]
-    answers = [answer for answer, _ in done]
-    texts, chatty = plain_answers(answers)
-    found = {
-        "text": joined(texts if plain else answers),
-        "pieces": len(pieces),
-        "cut_off": sum(cut for _, cut in done),
-        "chatty": chatty,  # answers with something around the transcript, taken away or not
-    }
-    return found | ({"answer": " ".join(answers)} if plain and chatty else {})
+    return transcript(
+        audio, longest_s, plain, lambda piece: _answer(loaded, piece, prompt, tokens_per_s, beams)
+    )
 
 
 def check_form(folder):
@@ -97,11 +84,8 @@ def check_form(folder):
         )
 
 
-def check_prompt_tokens(folder, processor, model):
-    """Raises RuntimeError if the prompt's parts are no tokens, or its audio is not the model's."""
-    lacking = {*TURNS, processor.audio_token} - set(processor.tokenizer.get_vocab())
-    if lacking:
-        raise RuntimeError(f"{folder}: its tokenizer lacks {', '.join(sorted(lacking))}")
+def check_audio_token(folder, processor, model):
+    """Raises RuntimeError if the prompt's audio is not the model's."""
     expected = model.config.audio_config.audio_token_id
     if processor.audio_token_id != expected:
         raise RuntimeError(
@@ -112,12 +96,8 @@ def check_prompt_tokens(folder, processor, model):
 
 def _answer(loaded, piece, prompt, tokens_per_s, beams):
     model, processor = loaded
-    user, end, assistant = TURNS
-    # by hand: whether the processor has the chat template depends on the checkpoint's age
-    text = f"{user}{processor.audio_token}{prompt}{end}{assistant}"
-    missing = int(SHORTEST_S * SAMPLE_RATE_HZ) - len(piece)
-    heard = np.pad(piece, (0, missing)) if missing > 0 else piece
-    inputs = processor(text=text, audio=heard, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
+    text = chat(processor.audio_token, prompt)
+    inputs = processor(text=text, audio=piece, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
     limit = tokens_per_s * len(piece) / SAMPLE_RATE_HZ
     [(ids, cut)] = generated(model, inputs, [limit], beams)
     return processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut

@@ -6,15 +6,14 @@ That code is run only if the stack's options say so; see examples/phi-4-remote-c
 from workers.remote_code import check_code  # before transformers, which reads what this sets
 
 # isort: split
-import numpy as np
 import torchvision  # noqa: F401  that code needs it: a broken one is told here, and by its name
 import transformers
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoProcessor, PretrainedConfig
 
-from workers.answers import plain_answers
 from workers.lora import lora_layers
-from workers.segments import SAMPLE_RATE_HZ, segments
+from workers.phi4 import LONGEST_S, PROMPT, chat, check_turns, transcript
+from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
     check_keys,
     check_tokenizer,
@@ -27,10 +26,7 @@ from workers.torch_model import (
 )
 
 FORM = "phi4mm"  # of its config
-PROMPT = "Transcribe the audio clip into text."
-TURNS = ("<|user|>", "<|end|>", "<|assistant|>")
 ADAPTER = "speech"  # within the weights, switched on by the kind of input
-SHORTEST_S = 0.1  # shorter audio is filled up with silence, as the encoder needs a few frames
 
 
 def load(checkpoint, device, trust_remote_code, precision="auto", attention="eager", threads=None):
@@ -57,9 +53,7 @@ def load(checkpoint, device, trust_remote_code, precision="auto", attention="eag
         folder, trust_remote_code=trust_remote_code, local_files_only=True
     )
     check_tokenizer(folder, processor.tokenizer, model)
-    lacking = set(TURNS) - set(processor.tokenizer.get_vocab())
-    if lacking:
-        raise RuntimeError(f"{folder}: its tokenizer lacks {', '.join(sorted(lacking))}")
+    check_turns(folder, processor.tokenizer.get_vocab())
     return model.eval(), processor
 
 
@@ -70,22 +64,14 @@ def describe(loaded):
 
 
 def transcribe(
-    loaded, audio, prompt=PROMPT, longest_s=40.0, tokens_per_s=10.0, beams=1, plain=True
+    loaded, audio, prompt=PROMPT, longest_s=LONGEST_S, tokens_per_s=10.0, beams=1, plain=True
 ):
-    """longest_s: of a piece, as its authors advise. tokens_per_s: a text that would be longer is
-    a loop, and is cut off. plain: take away what answers have around the transcript.
+    """longest_s: of a piece. tokens_per_s: a text that would be longer is a loop, and is cut off.
+    plain: take away what answers have around the transcript.
     """
-    pieces = segments(audio, longest_s)
-    done = [_piece(loaded, piece, prompt, tokens_per_s, beams) for piece in pieces if len(piece)]
-    answers = [answer for answer, _ in done]
-    texts, chatty = plain_answers(answers)
-    found = {
-        "text": " ".join(text for text in (texts if plain else answers) if text),
-        "pieces": len(pieces),
-        "cut_off": sum(cut for _, cut in done),
-        "chatty": chatty,  # answers with something around the transcript, taken away or not
-    }
-    return found | ({"answer": " ".join(answers)} if plain and chatty else {})
+    return transcript(
+        audio, longest_s, plain, lambda piece: _answer(loaded, piece, prompt, tokens_per_s, beams)
+    )
 
 
 def check_form(folder):
@@ -110,17 +96,12 @@ def check_adapter_is_on(model):
         )
 
 
-def _piece(loaded, audio, prompt, tokens_per_s, beams):
+def _answer(loaded, piece, prompt, tokens_per_s, beams):
     model, processor = loaded
-    user, end, assistant = TURNS
-    missing = int(SHORTEST_S * SAMPLE_RATE_HZ) - len(audio)
-    heard = np.pad(audio, (0, missing)) if missing > 0 else audio
     inputs = processor(
-        text=f"{user}<|audio_1|>{prompt}{end}{assistant}",
-        audios=[(heard, SAMPLE_RATE_HZ)],
-        return_tensors="pt",
+        text=chat("<|audio_1|>", prompt), audios=[(piece, SAMPLE_RATE_HZ)], return_tensors="pt"
     )
-    limit = tokens_per_s * len(audio) / SAMPLE_RATE_HZ
+    limit = tokens_per_s * len(piece) / SAMPLE_RATE_HZ
     [(ids, cut)] = generated(model, inputs, [limit], beams)
     check_adapter_is_on(model)
     answer = processor.tokenizer.decode(
