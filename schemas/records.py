@@ -160,7 +160,7 @@ class Crash(_Record):
     memory_curve: tuple[tuple[float, int], ...]  # seconds before its end, resident bytes
     kernel_lines: tuple[str, ...]  # where this user may read them
     lock_sha256: str
-    replay: str  # the command that does it again
+    replay: str  # the command that does it again; empty for a batch, which none does
 
 
 class Batch(_Record):
@@ -226,13 +226,13 @@ class WorkerEnded(_Record):
 
 
 class BatchCheck(_Record):
-    """The snippets of a batch once more, each alone: whether batching changes texts."""
+    """Snippets of a batch once more, each alone: whether batching changes texts."""
 
     kind: Literal["batch_check"] = "batch_check"
     at: str
     model: str
     key: str
-    checked: int
+    checked: dict[str, str]  # snippet → its hash
     changed: dict[str, str]  # snippet → its text alone, where that is another
 
 

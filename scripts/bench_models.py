@@ -142,7 +142,7 @@ def measure(model: str, checkpoint: Path, pairs: int, batch: int) -> Measured:
             view = Pairing(process, samples)
             run(options, folder / "results", view)
         found = view.pairs[1:]
-        many = options.model_copy(update={"snippets": folder / "clips", "repeats": 3})
+        many = options.model_copy(update={"snippets": folder / "clips", "repeats": 2})
         return Measured(
             worker_s=statistics.median(worker_s for worker_s, _ in found),
             plain_s=statistics.median(plain_s for _, plain_s in found),

@@ -1,5 +1,6 @@
 """IBM Granite Speech: a language model with a speech encoder, and a LoRA for speech."""
 
+import numpy as np
 import torch
 import torchaudio  # noqa: F401  its feature extractor needs it, and says so only when it is used
 import transformers
@@ -25,6 +26,7 @@ SYSTEM = (
     "You are Granite, developed by IBM. You are a helpful AI assistant"
 )
 PROMPT = "can you transcribe the speech into a written format?"
+SHORTEST_S = 0.1  # shorter audio is filled up with silence, as the encoder needs a few frames
 
 
 def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
@@ -80,10 +82,15 @@ def _answers(loaded, pieces, prompt, tokens_per_s, beams):
         {"role": "user", "content": f"{processor.audio_token}{prompt}"},
     ]
     text = processor.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    audios = [torch.from_numpy(piece) for piece in pieces]
+    audios = [torch.from_numpy(_not_too_short(piece)) for piece in pieces]
     inputs = processor([text] * len(pieces), audios, return_tensors="pt", padding=True)
     limits = [tokens_per_s * len(piece) / SAMPLE_RATE_HZ for piece in pieces]
     return [
         (processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), cut)
         for ids, cut in generated(model, inputs, limits, beams)
     ]
+
+
+def _not_too_short(piece):
+    missing = int(SHORTEST_S * SAMPLE_RATE_HZ) - len(piece)
+    return np.pad(piece, (0, missing)) if missing > 0 else piece

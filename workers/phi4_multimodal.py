@@ -13,13 +13,14 @@ except Exception as error:
         f"torchvision cannot be imported, and Phi-4's processor needs it: {error}"
     ) from error
 import transformers
-from transformers import Phi4MultimodalForCausalLM, Phi4MultimodalProcessor, PretrainedConfig
+from transformers import Phi4MultimodalForCausalLM, Phi4MultimodalProcessor
 
 from workers.lora import load_lora, lora_layers
 from workers.phi4 import LONGEST_S, PROMPT, chat, check_turns, transcript
 from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
     check_tokenizer,
+    check_type,
     described,
     existing_folder,
     generated,
@@ -32,12 +33,14 @@ from workers.torch_model import (
 # its folder, and its name here: of one called "speech", transformers takes all weights that have
 # this word in their names for its own, which some of the base have, and misses them
 ADAPTER = "speech-lora"
+# the other form is the remote code's, of which few weights would be taken
+ELSEWHERE = ": of microsoft/Phi-4-multimodal-instruct only the revision refs/pr/70 is"
 
 
 def load(checkpoint, device, precision="auto", attention="eager", threads=None):
     use_threads(threads)
     folder = existing_folder(checkpoint)
-    check_form(folder)
+    check_type(folder, Phi4MultimodalForCausalLM.config_class.model_type, ELSEWHERE)
     place = torch_device(device)
     model = load_weights(
         Phi4MultimodalForCausalLM,
@@ -71,17 +74,6 @@ def transcribe(
     return transcript(
         audio, longest_s, plain, lambda piece: _answer(loaded, piece, prompt, tokens_per_s, beams)
     )
-
-
-def check_form(folder):
-    """Raises RuntimeError for the remote code's form, of which few weights would be taken."""
-    form = PretrainedConfig.get_config_dict(folder, local_files_only=True)[0].get("model_type")
-    wanted = Phi4MultimodalForCausalLM.config_class.model_type
-    if form != wanted:
-        raise RuntimeError(
-            f"{folder} is of type {form!r}, and {wanted!r} is needed: of "
-            "microsoft/Phi-4-multimodal-instruct only the revision refs/pr/70 is"
-        )
 
 
 def check_audio_token(folder, processor, model):

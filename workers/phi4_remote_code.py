@@ -9,7 +9,7 @@ from workers.remote_code import check_code  # before transformers, which reads w
 import torchvision  # noqa: F401  that code needs it: a broken one is told here, and by its name
 import transformers
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, AutoProcessor, PretrainedConfig
+from transformers import AutoModelForCausalLM, AutoProcessor
 
 from workers.lora import lora_layers
 from workers.phi4 import LONGEST_S, PROMPT, chat, check_turns, transcript
@@ -17,6 +17,7 @@ from workers.segments import SAMPLE_RATE_HZ
 from workers.torch_model import (
     check_keys,
     check_tokenizer,
+    check_type,
     described,
     existing_folder,
     generated,
@@ -26,13 +27,17 @@ from workers.torch_model import (
 )
 
 FORM = "phi4mm"  # of its config
+ELSEWHERE = (
+    ": of microsoft/Phi-4-multimodal-instruct the main branch is; the stack phi-4-multimodal takes "
+    "the other form"
+)
 ADAPTER = "speech"  # within the weights, switched on by the kind of input
 
 
 def load(checkpoint, device, trust_remote_code, precision="auto", attention="eager", threads=None):
     use_threads(threads)
     folder = existing_folder(checkpoint)
-    check_form(folder)
+    check_type(folder, FORM, ELSEWHERE)
     check_code(folder)
     place = torch_device(device)
     # not load_weights(): transformers of this age has other names for these
@@ -72,17 +77,6 @@ def transcribe(
     return transcript(
         audio, longest_s, plain, lambda piece: _answer(loaded, piece, prompt, tokens_per_s, beams)
     )
-
-
-def check_form(folder):
-    """Raises RuntimeError for transformers' own form, which has no code with it."""
-    form = PretrainedConfig.get_config_dict(folder, local_files_only=True)[0].get("model_type")
-    if form != FORM:
-        raise RuntimeError(
-            f"{folder} is of type {form!r}, and {FORM!r} is needed: of "
-            "microsoft/Phi-4-multimodal-instruct the main branch is; the stack phi-4-multimodal "
-            "takes the other form"
-        )
 
 
 def check_adapter_is_on(model):

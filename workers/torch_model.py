@@ -4,6 +4,7 @@ Nothing here falls back: another device, a weight that the checkpoint lacks or h
 tokenizer of another model are errors.
 """
 
+import json
 import os
 
 import torch
@@ -45,6 +46,7 @@ def torch_precision(name, device, on_gpu):
 
 def load_weights(model_class, checkpoint, device, dtype, **settings):
     """A model with all its weights on the device, ready to infer. Raises RuntimeError if not."""
+    check_type(checkpoint, model_class.config_class.model_type)
     torch.manual_seed(0)
     model, found = model_class.from_pretrained(
         checkpoint,
@@ -58,6 +60,20 @@ def load_weights(model_class, checkpoint, device, dtype, **settings):
     )
     check_keys(checkpoint, found)
     return model.eval()
+
+
+def check_type(checkpoint, wanted, hint=""):
+    """Raises RuntimeError for another model's checkpoint: filling up what it lacks takes a lot of
+    memory, and the error that comes then is of something else.
+    """
+    file = os.path.join(checkpoint, "config.json")
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"{checkpoint} has no config.json: it is no checkpoint")
+    with open(file, encoding="utf-8") as content:
+        config = json.load(content)
+    found = config.get("model_type") if isinstance(config, dict) else None
+    if found != wanted:
+        raise RuntimeError(f"{checkpoint} is of type {found!r}, and {wanted!r} is needed{hint}")
 
 
 def check_keys(checkpoint, found):

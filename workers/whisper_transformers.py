@@ -7,7 +7,7 @@ pauses, so that memory does not grow with it.
 
 import torch
 import transformers
-from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from workers.pieces import in_pieces, joined
 from workers.segments import SAMPLE_RATE_HZ
@@ -34,7 +34,7 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
     folder = existing_folder(checkpoint)
     place = torch_device(device)
     model = load_weights(
-        AutoModelForSpeechSeq2Seq,
+        WhisperForConditionalGeneration,
         folder,
         place,
         torch_precision(precision, place, on_gpu="float16"),

@@ -82,7 +82,8 @@ def _device(found: DeviceFound) -> str:
     told = {name: value for name, value in found.details.items() if not name.startswith("option_")}
     details = [f"{name} {value}" for name, value in told.items() if name != "device"]
     shown = details[:MOST_DETAILS] + ["…"] * (len(details) > MOST_DETAILS)
-    return f"ok: {', '.join([found.device, *shown])}"
+    device = "its worker does not tell" if found.device == "unknown" else found.device
+    return f"ok: {', '.join([device, *shown])}"
 
 
 def _memory(found: MemoryFound) -> str:

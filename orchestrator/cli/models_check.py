@@ -15,7 +15,7 @@ from orchestrator.cli.shared import (
     run_options,
     stacks_option,
 )
-from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK
+from orchestrator.errors import EXIT_NOTHING_RAN, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.environments.choice import Asked
@@ -28,7 +28,7 @@ Examples:
   asrbench models check distil-large-v3 --accelerator cpu
   asrbench models check distil-large-v3 --checkpoint ~/models/distil --json
 \b
-Exit codes: 0 it works, 2 wrong usage, 3 it does not.
+Exit codes: 0 it works, 2 wrong usage, 3 it does not, 130 interrupted.
 """
 
 
@@ -103,7 +103,12 @@ def check(
 
 
 def _checkpoints(model: str, text: str | None) -> dict[str, Path]:
-    return {} if text is None else {model: Path(text.removeprefix(f"{model}=")).absolute()}
+    if text is None:
+        return {}
+    path = text.removeprefix(f"{model}=")
+    if not path:
+        raise UsageError("--checkpoint names no path")
+    return {model: Path(path).absolute()}
 
 
 def _tell(step: Step) -> None:

@@ -71,7 +71,7 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
     "timeout_s",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help=f"Limit of one attempt: S seconds + {TIMEOUT_PER_AUDIO:g} × its audio's length "
+    help=f"Limit of one attempt, or batch: S seconds + {TIMEOUT_PER_AUDIO:g} × its audio's length "
     f"(default {DEFAULT_TIMEOUT_S:g}).",
 )
 @click.option(

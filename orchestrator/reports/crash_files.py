@@ -58,6 +58,10 @@ def _snippet(ended: Attempt | WorkerEnded | ModelFailed) -> str | None:
     return ended.after if isinstance(ended, WorkerEnded) else None
 
 
+def _first_line(error: str | None) -> str:
+    return (error or "").partition("\n")[0]
+
+
 def crash_text(ended: Attempt | WorkerEnded | ModelFailed, crash: Crash) -> str:
     """All that is known, for a person."""
     snippet = _snippet(ended)
@@ -65,9 +69,10 @@ def crash_text(ended: Attempt | WorkerEnded | ModelFailed, crash: Crash) -> str:
         f"{ended.model}: {ended.outcome} in phase {ended.phase}, {ended.at}",
         f"how      {crash.exit}",
         *([f"snippet  {snippet}"] if snippet else []),
+        *([f"tried    {_first_line(ended.error)}"] if ended.phase == "transcribe" else []),
         f"frames   {crash.last_frames}",
         f"lock     sha256 {crash.lock_sha256}",
-        f"again    {crash.replay}",
+        *([f"again    {crash.replay}"] if crash.replay else []),
     ]
     if crash.kernel_lines:
         lines += ["", "The kernel's log:", *crash.kernel_lines]

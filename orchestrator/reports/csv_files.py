@@ -37,7 +37,7 @@ SUMMARY_COLUMNS = (
     "RTFx_Min RTFx_Max Peak_RAM_Bound Peak_RAM_Load_MB Peak_RAM_First_MB Peak_RAM_Steady_MB "
     "Device_Memory_MB Crashes Disturbed "
     "Peak_RAM_Load_Bound Peak_RAM_First_Bound Peak_RAM_Steady_Bound "
-    "Batch Batch_Checked Batch_Changed"
+    "Batch Batch_Rows Batch_Checked Batch_Changed"
 ).split()
 
 
@@ -192,6 +192,7 @@ def _summary_cells(one: ModelSummary, own_signature: str) -> dict[str, Cell]:
         "Peak_RAM_Steady_MB": _megabytes(one.steady_peak_bytes),
         "Peak_RAM_Steady_Bound": one.steady_peak_bound,
         "Batch": one.batch,
+        "Batch_Rows": one.batch_rows,
         "Batch_Checked": one.batch_checked,
         "Batch_Changed": one.batch_changed,
         "Crashes": one.crashes,

@@ -134,8 +134,8 @@ def _text_alone(state: RunState, attempt: Attempt) -> list[str]:
     """Its other text, if the batch had an influence on it."""
     if attempt.batch is None:
         return []
-    found = [check.changed.get(attempt.snippet) for check in state.checks.get(attempt.model, ())]
-    return [f"transcribed alone its text is: {text}" for text in found if text is not None]
+    text = state.checks.get(attempt.model, {}).get(attempt.snippet)
+    return [] if text is None else [f"transcribed alone its text is: {text}"]
 
 
 def _scores(snippet: PlannedSnippet, text: str | None) -> tuple[Score | None, Score | None]:

@@ -51,7 +51,8 @@ class RunState:
     failures: dict[str, ModelFailed]
     lost_deaths: dict[str, int]  # of workers, on accelerators that others took over from
     accelerators: dict[str, Accelerator]  # by key
-    checks: dict[str, list[BatchCheck]]  # of what was transcribed in batches
+    # of what was transcribed in batches and alone as well: its text alone, if that is another
+    checks: dict[str, dict[str, str | None]]  # by model and snippet
 
     def attempts(self) -> Iterator[Attempt]:
         """All that hold, first tries before their retries."""
@@ -125,9 +126,6 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
                 lost_deaths[attempt.model] = lost_deaths.get(attempt.model, 0) + lost
                 tries.clear()
             tries.append(kept)
-    checks: dict[str, list[BatchCheck]] = {}
-    for check in filter(taken.holds, taken.checks):
-        checks.setdefault(check.model, []).append(check)
     return RunState(
         taken.plan,
         histories,
@@ -136,8 +134,17 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
         taken.failures,
         lost_deaths,
         taken.accelerators,
-        checks,
+        _checks(taken, snippets),
     )
+
+
+def _checks(taken: _Taken, snippets: dict[str, str]) -> dict[str, dict[str, str | None]]:
+    found: dict[str, dict[str, str | None]] = {}
+    for check in filter(taken.holds, taken.checks):
+        for name, sha256 in check.checked.items():
+            if sha256 == snippets.get(name):
+                found.setdefault(check.model, {})[name] = check.changed.get(name)
+    return found
 
 
 def _deaths_elsewhere(tries: list[Kept], key: str) -> int:

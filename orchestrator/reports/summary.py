@@ -47,6 +47,7 @@ class ModelSummary:
     device: str | None
     precision: str | None
     batch: int  # the most snippets at once
+    batch_rows: int  # ok rows that were not alone
     batch_checked: int  # snippets of batches that were transcribed alone as well
     batch_changed: int  # of those: whose text was another one then
     first_error: str | None
@@ -93,7 +94,10 @@ def _coverage(summaries: Sequence[ModelSummary]) -> str:
 
 
 def _batches(summaries: Sequence[ModelSummary]) -> str:
-    return "+".join(str(size) for size in sorted({one.batch for one in summaries if one.ok} or {1}))
+    """The largest of each model, and 1 if some of its rows went alone."""
+    sizes = {one.batch for one in summaries if one.ok}
+    alone = any(one.batch_rows < one.ok for one in summaries)
+    return "+".join(str(size) for size in sorted(sizes | {1} if alone or not sizes else sizes))
 
 
 def _repeats(plan: Plan, summaries: Sequence[ModelSummary]) -> str:
@@ -141,6 +145,7 @@ class _Tally:
     steady_peak: MemoryPeak | None = None
     device_peak_bytes: int | None = None
     batch: int = 1
+    batch_rows: int = 0
     disturbed: int = 0
     # by the device that really ran: two in one figure would be no figure
     speeds: dict[str | None, _Speeds] = field(default_factory=dict)
@@ -153,6 +158,7 @@ class _Tally:
         if row.ok and (attempt := speaker(attempts)):
             self.audio_s += attempt.audio_s or 0.0
             self.batch = max(self.batch, *(one.batch.size if one.batch else 1 for one in attempts))
+            self.batch_rows += any(one.batch and one.batch.size > 1 for one in attempts)
             self.speeds.setdefault(attempt.device, _Speeds(attempt)).add(attempts)
 
     def add_warm_up(self, attempt: Attempt) -> None:
@@ -194,7 +200,7 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
     load, first, steady = tally.load_peak, tally.first_peak, tally.steady_peak
     details = attempt.load_details if attempt else {}
     ok = sum(row.ok for row in rows)
-    checks = state.checks.get(model, ())
+    checks = state.checks.get(model, {})
     return ModelSummary(
         model=model,
         snippets=len(rows),
@@ -224,7 +230,8 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
         device="+".join(one.first.device for one in devices if one.first.device) or None,
         precision=str(details["precision"]) if "precision" in details else None,
         batch=tally.batch,
-        batch_checked=sum(check.checked for check in checks),
-        batch_changed=sum(len(check.changed) for check in checks),
+        batch_rows=tally.batch_rows,
+        batch_checked=len(checks),
+        batch_changed=sum(text is not None for text in checks.values()),
         first_error=next((row.error for row in rows if row.error), None),
     )

@@ -44,9 +44,13 @@ def _remarks(summaries: Sequence[ModelSummary]) -> list[str]:
                 f"{one.model}: {one.crashes} deaths or hangs of its workers; see Blame and crashes/"
             )
         if one.batch > 1:
+            changed = (
+                f"of {one.batch_checked} that were transcribed alone as well, "
+                f"{one.batch_changed} had another text; see Notes"
+            )
             remarks.append(
-                f"{one.model}: up to {one.batch} snippets at once; of {one.batch_checked} that "
-                f"were transcribed alone as well, {one.batch_changed} had another text; see Notes"
+                f"{one.model}: {one.batch_rows} of {one.ok} rows in batches of up to {one.batch}; "
+                + (changed if one.batch_checked else "none was transcribed alone to compare")
             )
         if one.disturbed:
             remarks.append(

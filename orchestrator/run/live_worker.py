@@ -18,11 +18,14 @@ from orchestrator.run.recorder import Recorder, now
 from orchestrator.run.recordings import clock_notes, notes_on, recording
 from orchestrator.run.surroundings import FRESH_S, Surroundings
 from orchestrator.run.tasks import Task
+from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
 from orchestrator.supervisor.transcription import Transcribed
 from orchestrator.supervisor.worker import Worker
 from schemas.messages import SAMPLE_RATE_HZ
 from schemas.records import Attempt, Batch, Crash, LoadTimes, Phase, WorkerEnded
+
+MAX_NAMES_CHARS = 2_000  # a batch may have many snippets
 
 
 class LiveWorker:
@@ -117,25 +120,31 @@ class LiveWorker:
         try:
             results = self._worker.transcribe_together(
                 [recording(*one) for one in zip(snippets, facts, strict=True)],
-                sum(self._options.attempt_timeout_s(one.duration_s) for one in snippets),
+                self._options.attempt_timeout_s(*(one.duration_s for one in snippets)),
             )
         except WorkerFault as fault:
             self._judge(fault)
             raise
         measured, batch = self._measured_with_next(), batch_of(results, facts)
-        return [
+        self.tried += bool(batch.size)
+        attempts = [
             self._of_batch(task, result, fact, batch, measured)
             for task, result, fact in zip(tasks, results, facts, strict=True)
         ]
+        self._measured_before += batch.size
+        self.warm = self.warm or bool(batch.size)
+        return attempts
 
-    def text_alone(self, task: Task) -> str:
-        """Unmeasured. Raises WorkerFault."""
+    def text_alone(self, snippet: Snippet) -> str | None:
+        """Unmeasured; None if it cannot be decoded any more. Raises WorkerFault."""
         try:
             result = self._worker.transcribe(
-                recording(task.snippet, DecodedFacts()),
-                self._options.attempt_timeout_s(task.snippet.duration_s),
+                recording(snippet, DecodedFacts()),
+                self._options.attempt_timeout_s(snippet.duration_s),
                 lambda _: None,
             )
+        except AudioError:
+            return None
         except WorkerFault as fault:
             self._judge(fault)
             raise
@@ -171,9 +180,16 @@ class LiveWorker:
         self._surroundings.close()
         return left
 
-    def ended_in_batch(self, fault: WorkerFault) -> WorkerEnded:
-        """Its death while several snippets were asked of it. Call before drop()."""
-        return self._ended(fault, "transcribe")
+    def ended_at(self, what: str, fault: WorkerFault) -> WorkerEnded:
+        """Its death over several snippets, or over what is no attempt. Call before drop()."""
+        lock = self._env.lock_sha256
+        return self._ended(fault, "transcribe").model_copy(
+            update={
+                "after": None,
+                "error": f"{what[:MAX_NAMES_CHARS]}: {fault.message}",
+                "crash": self._worker.crash(fault, lock, replay=""),
+            }
+        )
 
     def _ended(self, fault: WorkerFault, phase: Phase) -> WorkerEnded:
         return WorkerEnded(
@@ -181,7 +197,7 @@ class LiveWorker:
             model=self._job.model.name,
             outcome=fault.outcome,
             phase=phase,
-            after=None if phase == "transcribe" else self._last,
+            after=self._last,
             error=fault.message,
             crash=self._crash(fault),
         )
@@ -225,12 +241,8 @@ class LiveWorker:
     ) -> Attempt:
         if isinstance(result, AudioError):
             return undecoded(self._empty(task), result)
-        self.tried += 1
-        attempt = self._empty(task)
-        self._measured_before += 1
-        self.warm = True
         notes = (*notes_on(task.snippet, facts, self._job.model), *clock_notes(result))
-        return of_batch(attempt, result, batch, facts.samples, measured, notes)
+        return of_batch(self._empty(task), result, batch, facts.samples, measured, notes)
 
     def _begin(self) -> None:
         if time.monotonic() - self._window_began > FRESH_S:

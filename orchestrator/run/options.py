@@ -41,7 +41,7 @@ class RunOptions(BaseModel):
     accelerator: Asked = "auto"
     memory_limit_bytes: int | None = Field(default=None, ge=MIN_MEMORY_LIMIT_BYTES)
 
-    def attempt_timeout_s(self, audio_s: float | None) -> float:
-        """Limit of one attempt on audio of this length."""
-        length_s = ASSUMED_AUDIO_S if audio_s is None else audio_s
+    def attempt_timeout_s(self, *audio_s: float | None) -> float:
+        """Limit of one attempt on audio of this length, or of a batch of these lengths."""
+        length_s = sum(ASSUMED_AUDIO_S if one is None else one for one in audio_s)
         return self.timeout_s + TIMEOUT_PER_AUDIO * length_s

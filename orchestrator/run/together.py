@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestrator.run.batches import Batches
 from orchestrator.run.live_worker import LiveWorker
 from orchestrator.run.recorder import Recorder, now
 from orchestrator.run.tasks import Task, TaskId
+from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
 from schemas.records import Attempt, BatchCheck
 
@@ -33,10 +34,7 @@ class Together:
         return self._batches.next(tasks)
 
     def attempts(self, live: LiveWorker, batch: Sequence[Task]) -> list[Attempt]:
-        """One of each, in the journal. Raises WorkerFault, and then there is none of any.
-
-        It is their first batch's turn to be checked: each once more, alone.
-        """
+        """One of each, in the journal. Raises WorkerFault, and then there is none of any."""
         try:
             attempts = live.attempt_together(batch)
         except WorkerFault as fault:
@@ -49,26 +47,46 @@ class Together:
         return attempts
 
     def check(self, live: LiveWorker, batch: Sequence[Task], attempts: Sequence[Attempt]) -> None:
-        """The first batch's snippets once more, each alone. Raises WorkerFault."""
+        """Snippets of a batch once more, each alone: all of the first, then the most padded one.
+
+        What was compared is in the journal, also when it raises WorkerFault.
+        """
         texts = {one.snippet: one.text for one in attempts if one.batch and one.batch.size > 1}
-        if self._checked or not texts:
-            return
-        self._checked = True
-        self._recorder.view.stage(self._name, "comparing with one by one")
-        alone = {
-            task.snippet.name: live.text_alone(task) for task in batch if task.snippet.name in texts
-        }
-        changed = {name: text for name, text in alone.items() if text != texts[name]}
-        check = BatchCheck(
-            at=now(), model=self._name, key=self._key, checked=len(alone), changed=changed
-        )
-        self._recorder.journal.append(check)
-        self._recorder.view.stage(self._name, "transcribing")
+        those = [task.snippet for task in batch if task.snippet.name in texts]
+        if self._checked:
+            those = those[-1:]
+        else:
+            self._recorder.view.stage(self._name, "comparing with one by one")
+        alone: dict[str, str] = {}
+        try:
+            for snippet in those:
+                text = live.text_alone(snippet)
+                if text is not None:
+                    alone[snippet.name] = text
+        except WorkerFault as fault:
+            line = fault.message.partition("\n")[0]
+            said = f"alone, to compare with its batch: {fault.outcome}: {line}"[:MAX_REMARK_CHARS]
+            self._recorder.view.note(f"{self._name}: {said}")
+            raise
+        finally:
+            self._checked = True
+            self._record(those, texts, alone)
 
     def remarked(self, attempt: Attempt, task: Task) -> Attempt:
         """With what became of the batches that the task was in before."""
         remarks = self._remarks.get(task.id, ())
         return attempt.model_copy(update={"notes": attempt.notes + remarks})
+
+    def _record(
+        self, those: Sequence[Snippet], texts: Mapping[str, str | None], alone: Mapping[str, str]
+    ) -> None:
+        hashes = {one.name: one.sha256 for one in those if one.name in alone}
+        changed = {name: text for name, text in alone.items() if text != texts[name]}
+        if hashes:
+            check = BatchCheck(
+                at=now(), model=self._name, key=self._key, checked=hashes, changed=changed
+            )
+            self._recorder.journal.append(check)
 
     def _failed(self, batch: Sequence[Task], fault: WorkerFault) -> None:
         line = fault.message.partition("\n")[0]

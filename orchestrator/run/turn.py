@@ -142,16 +142,19 @@ class Turn:
     def _try_together(
         self, live: LiveWorker, batch: list[Task], tasks: list[Task], deaths: Deaths
     ) -> None:
+        names = ", ".join(task.snippet.name for task in batch)
+        what = f"{len(batch)} at once ({names})"
         try:
             attempts = self._together.attempts(live, batch)
             self._crashes = 0
             for task, attempt in zip(batch, attempts, strict=True):
                 deaths.note(attempt)
                 tasks.remove(task)
+            what = f"one by one, to compare with a batch ({names})"
             self._together.check(live, batch, attempts)
         except WorkerFault as fault:
             if not fault.alive:
-                self._record_end(live.ended_in_batch(fault))
+                self._record_end(live.ended_at(what, fault))
                 self._drop()
 
     def _alone(self, task: Task, env: Env, key: str) -> Attempt:

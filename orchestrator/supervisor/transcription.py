@@ -63,17 +63,17 @@ def transcribe_together(
 ) -> list[Transcribed | AudioError]:
     """All audio is handed over, then transcribed at once; of each its text or what is wrong.
 
-    The clock runs from the last block of the last one that could be decoded.
+    The clock runs from when the worker has all of it.
     """
     deadline = time.monotonic() + timeout_s
     broken: dict[str, AudioError] = {}
     sent: dict[str, int] = {}
-    handed_over_at = 0.0
     for one in recordings:
         try:
-            sent[one.snippet], handed_over_at = _begin(channel, one, deadline, held=True)
+            sent[one.snippet], _ = _begin(channel, one, deadline, held=True)
         except AudioError as error:
             broken[one.snippet] = error
+    handed_over_at = time.perf_counter()
     if sent:
         channel.send(messages.TranscribeHeld(), deadline)
     found = {
