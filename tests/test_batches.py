@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import STACKS, stack_toml
+from journals import AT, attempt, plan, planned, report_of, started
 
+from orchestrator.run.attempts import of_batch
 from orchestrator.run.batches import AUTO_ON_CPU, AUTO_ON_OTHERS, Batches
+from orchestrator.run.options import ASSUMED_AUDIO_S, RunOptions
+from orchestrator.supervisor.transcription import Transcribed
+from schemas.records import Batch, BatchCheck, Energy
 
 MODELS = {
     "plain": "",
@@ -25,16 +30,23 @@ MODELS = {
 # what a recording asks for is its first sample
 WORKER = """
 import os, time
-DIES, RAISES = 2, 3
+DIES, RAISES, RAISES_ALONE, DIES_ALONE = 2, 3, 4, 5
 def load(checkpoint, device, most=99, how="raise", mumbles=False, answers=None):
     return most, how, mumbles, answers
 def transcribe(model, audio, word="said"):
+    asked = round(float(audio[0]) * 100)
+    if asked == DIES_ALONE:
+        os.abort()
+    if asked == RAISES_ALONE:
+        raise ValueError("it cannot hear that alone")
+    return said(audio, word) | {"alone": True}
+def said(audio, word):
     asked = round(float(audio[0]) * 100)
     if asked == DIES:
         os.abort()
     if asked == RAISES:
         raise ValueError("it cannot hear that")
-    return {"text": f"{word} {len(audio)}", "alone": True}
+    return {"text": f"{word} {len(audio)}"}
 """
 BATCHES = """
 def transcribe_batch(model, audios, word="said"):
@@ -44,7 +56,7 @@ def transcribe_batch(model, audios, word="said"):
             raise MemoryError(f"out of memory with {len(audios)} at once")
         raise RuntimeError(f"CUDA out of memory with {len(audios)} at once")
     time.sleep(0.05 * len(audios))
-    results = [transcribe(model, audio, word) | {"alone": False} for audio in audios]
+    results = [said(audio, word) | {"alone": False} for audio in audios]
     if mumbles:
         results[0]["text"] += " mumbled"
     return results[:answers] if answers != 99 else {"text": "one for all"}
@@ -101,6 +113,10 @@ def attempts(lines):
     return [one for one in lines if one["kind"] == "attempt" and not one["warm_up"]]
 
 
+def checks(lines):
+    return [one for one in lines if one["kind"] == "batch_check"]
+
+
 def sizes(lines):
     """Of each attempt, by snippet, how many were in its batch."""
     return {one["snippet"]: (one["batch"] or {"size": 1})["size"] for one in attempts(lines)}
@@ -116,9 +132,12 @@ def test_the_longest_go_first_together_and_each_gets_its_own_text(run):
     assert sizes(lines) == {"4": 2, "3": 2, "1": 2, "2": 2, "0": 1}
     assert {one["details"]["alone"] for one in attempts(lines)[:-1]} == {False}
     assert {row["wer"] for row in rows.values()} == {0.0}
-    assert "batch:2|" in done.json()["signature"]
+    assert "batch:1+2|" in done.json()["signature"]  # one was left over
     (summary,) = done.json()["summary"]
-    assert (summary["batch"], summary["batch_checked"], summary["batch_changed"]) == (2, 2, 0)
+    assert (summary["batch"], summary["batch_rows"]) == (2, 4)
+    # both of the first batch, and the shorter one of the second
+    assert (summary["batch_checked"], summary["batch_changed"]) == (3, 0)
+    assert [set(one["checked"]) for one in checks(lines)] == [{"3", "4"}, {"2"}]
 
 
 def test_times_of_a_batch_are_shared_by_length_and_add_up_to_it(run):
@@ -143,7 +162,7 @@ def test_a_worker_that_takes_no_batches_goes_one_by_one_and_that_is_said(run):
 def test_without_the_option_there_are_no_batches(run):
     _, _, lines = run("plain", [1600, 1600])
     assert {one["batch"] for one in attempts(lines)} == {None}
-    assert not any(one["kind"] == "batch_check" for one in lines)
+    assert not checks(lines)
 
 
 @pytest.mark.parametrize("model", ["tight", "killed"])
@@ -158,7 +177,7 @@ def test_out_of_memory_halves_the_batch_for_all_that_follow(run, model):
     assert "8 at once: out_of_memory" in remarks
     assert "4 at once: out_of_memory" in remarks
     assert not rows["8"]["notes"]
-    assert "batch:2|" in done.json()["signature"]
+    assert "batch:1+2|" in done.json()["signature"]
 
 
 def test_a_model_without_memory_for_two_goes_one_by_one(run):
@@ -173,7 +192,9 @@ def test_a_model_without_memory_for_two_goes_one_by_one(run):
     ("asks", "outcome", "words"),
     [(2, "crashed", "SIGABRT"), (3, "failed", "it cannot hear that")],
 )
-def test_one_that_spoils_its_batch_is_found_and_costs_its_own_row_alone(run, asks, outcome, words):
+def test_one_that_spoils_its_batch_is_found_and_costs_its_own_row_alone(
+    run, tmp_path, asks, outcome, words
+):
     lengths = [1600, (1600, asks), 1600, 1500, 1500]
     _, rows, lines = run("plain", lengths, "--batch", "3", "--retries", "0", code=1)
     assert {name for name, row in rows.items() if row["error"]} == {"1"}
@@ -185,6 +206,11 @@ def test_one_that_spoils_its_batch_is_found_and_costs_its_own_row_alone(run, ask
     assert [(one["phase"], one["after"]) for one in ended] == (
         [] if outcome == "failed" else [("transcribe", None)]
     )
+    if ended:  # no command does that again, as none asks for several
+        folder = tmp_path / "results" / "latest" / "crashes"
+        (text,) = (file.read_text("utf-8") for file in folder.glob("*-plain-transcribe.txt"))
+        assert "tried    3 at once (0, 1, 2): worker killed by SIGABRT" in text
+        assert "again" not in text
 
 
 def test_after_too_many_faults_everything_goes_alone(run):
@@ -214,12 +240,80 @@ def test_a_broken_recording_in_a_batch_costs_its_own_row(run, tmp_path, monkeypa
 
 def test_what_batching_changes_is_told(run):
     done, rows, lines = run("changes", [1600, 3200, 800, 800], "--batch", "2")
-    (check,) = [one for one in lines if one["kind"] == "batch_check"]
-    assert (check["checked"], check["changed"]) == (2, {"1": "said 3200"})
+    first, second = checks(lines)
+    assert (set(first["checked"]), first["changed"]) == ({"0", "1"}, {"1": "said 3200"})
+    assert (set(second["checked"]), second["changed"]) == ({"3"}, {})
     assert rows["1"]["transcript"] == "said 3200 mumbled"
     assert "transcribed alone its text is: said 3200" in rows["1"]["notes"]
     (summary,) = done.json()["summary"]
-    assert (summary["batch_checked"], summary["batch_changed"]) == (2, 1)
+    assert (summary["batch_checked"], summary["batch_changed"]) == (3, 1)
+
+
+@pytest.mark.parametrize(("asks", "outcome"), [(4, "failed"), (5, "crashed")])
+def test_a_comparison_that_fails_costs_no_row_and_what_was_compared_is_kept(run, asks, outcome):
+    done, rows, lines = run("plain", [4800, (3200, asks), 1600, 800], "--batch", "4")
+    assert {row["outcome"] for row in rows.values()} == {"ok"}
+    assert f"plain: alone, to compare with its batch: {outcome}" in done.err
+    assert [set(one["checked"]) for one in checks(lines)] == [{"0"}]
+    ended = [one["error"] for one in lines if one["kind"] == "worker_ended"]
+    assert len(ended) == (outcome == "crashed")
+    assert all(error.startswith("one by one, to compare with a batch") for error in ended)
+
+
+def test_a_recording_that_vanishes_before_its_comparison_costs_nothing(run, monkeypatch):
+    from orchestrator.errors import AudioError
+    from orchestrator.run import recordings
+
+    real, heard = recordings.decode, []
+
+    def decode(audio, facts, *where):
+        heard.append(audio.name)
+        if heard.count("0.wav") == 2:
+            raise AudioError(f"{audio} is gone")
+        return real(audio, facts, *where)
+
+    monkeypatch.setattr(recordings, "decode", decode)
+    _, rows, lines = run("plain", [3200, 1600], "--batch", "2", "--no-warm-up")
+    assert {row["outcome"] for row in rows.values()} == {"ok"}
+    assert not checks(lines)
+
+
+def test_what_was_compared_counts_for_the_recording_and_the_key_that_it_was_made_with(tmp_path):
+    batch = Batch(size=3, audio_s=3.0, time_s=1.0, infer_s=1.0)
+    found = report_of(
+        tmp_path,
+        plan(planned("a"), planned("b"), planned("c")),
+        started(),
+        *(attempt(name, batch=batch, audio_s=1.0, time_s=1.0) for name in "abc"),
+        BatchCheck(
+            at=AT, model="m", key="k", checked={"a": "sha of a", "b": "another"},
+            changed={"a": "red", "b": "blue"},
+        ),
+        BatchCheck(at=AT, model="m", key="other", checked={"c": "sha of c"}, changed={"c": "no"}),
+    )  # fmt: skip
+    assert [row.notes for row in found.rows] == [("transcribed alone its text is: red",), (), ()]
+    (summary,) = found.summaries
+    assert (summary.batch_checked, summary.batch_changed, summary.batch_rows) == (1, 1, 3)
+
+
+def test_a_batch_is_one_try_of_its_worker(run):
+    _, _, lines = run("plain", [1600] * 5, "--batch", "2", "--no-warm-up")
+    told = [(one["nth"], one["measured_before"]) for one in attempts(lines)]
+    assert told == [(1, 0), (1, 0), (2, 2), (2, 2), (3, 4)]
+
+
+def test_energy_of_a_batch_is_shared_as_its_time_is():
+    batch = Batch(size=2, audio_s=4.0, time_s=2.0, infer_s=1.0)
+    energy = (Energy(source="package-0", scope="package", joules=8.0, method="rapl"),)
+    result = Transcribed("text", 2.0, 1.0, {})
+    made = of_batch(attempt("a"), result, batch, 16_000, {"energy": energy, "notes": ()}, ())
+    assert (made.time_s, made.infer_s, made.energy[0].joules) == (0.5, 0.25, 2.0)
+
+
+def test_a_batch_has_the_time_that_its_audio_has():
+    options = RunOptions(snippets="clips", timeout_s=5)
+    assert options.attempt_timeout_s(1.0, 2.0) == 35.0
+    assert options.attempt_timeout_s(1.0, None) == 15.0 + 10 * ASSUMED_AUDIO_S
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,7 @@ def test_an_env_that_cannot_be_built_is_told_and_the_checkpoint_still_looked_for
     [
         (["pocketsphynx"], "did you mean 'pocketsphinx'?"),
         (["pocketsphinx", "--checkpoint", "no/such/file"], "there is no such file"),
+        (["pocketsphinx", "--checkpoint", ""], "--checkpoint names no path"),
         (["pocketsphinx", "--timeout", "nan"], "--timeout"),
         (["pocketsphinx", "--stacks", "no/such/folder"], "there is no such folder"),
     ],

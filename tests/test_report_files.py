@@ -46,7 +46,8 @@ def test_results_csv_has_the_promised_columns_first_and_the_figures_of_its_row(t
     assert (summary["WER"], summary["Ok"], summary["Not_Run"]) == ("0.5", "1", "1")
     bounds = [f"Peak_RAM_{part}_Bound" for part in ("Load", "First", "Steady")]
     assert [summary[one] for one in bounds] == ["exact", "lower", ""]
-    assert list(summary)[-6:] == [*bounds, "Batch", "Batch_Checked", "Batch_Changed"]
+    of_batches = ["Batch", "Batch_Rows", "Batch_Checked", "Batch_Changed"]
+    assert list(summary)[-7:] == [*bounds, *of_batches]
     assert "|snippets:1of2:5e75e75e75e7|" in summary["Signature"]
 
 

@@ -64,6 +64,34 @@ ROGUES = [
 ]
 
 
+HEARD = "start(); hear(); hear(); read(); "
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (HEARD + "text('b'); text('a')", "answered for 'b' with 4 samples; sent were 4 of 'a'"),
+        (HEARD + "text('a'); text('b', samples=3)", "answered for 'b' with 3 samples"),
+        (HEARD + "text('a'); send(m.Partial('b', 'x'))", "sent 'partial' out of turn"),
+        ("start(); hear(); text('a'); open(FLAG, 'w').close()", "before it had all of the audio"),
+    ],
+)
+def test_a_wrong_answer_to_a_batch_is_a_protocol_error(worker, tmp_path, script, words):
+    flag = tmp_path / "answered"
+
+    def second():
+        if "FLAG" in script:
+            until(flag.exists)
+        yield np.zeros(4, np.float32)
+
+    one = worker(f"FLAG = {str(flag)!r}\n" + script + "; time.sleep(600)")
+    one.load(LIMIT_S)
+    both = [Recording("a", iter([np.zeros(4, np.float32)]), 4), Recording("b", second(), 4)]
+    fault = fault_of(one.transcribe_together, both, LIMIT_S)
+    assert (fault.outcome, fault.alive) == ("protocol_error", False)
+    assert words in fault.message
+
+
 @pytest.mark.parametrize(("script", "words"), ROGUES)
 def test_an_answer_to_another_question_is_a_protocol_error(worker, script, words):
     one = worker(script + "; time.sleep(600)")

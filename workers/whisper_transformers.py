@@ -42,7 +42,8 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
     )
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     check_tokenizer(folder, processor.tokenizer, model)
-    model.generation_config.max_length = None  # max_new_tokens is meant, and is Whisper's own limit
+    # Whisper's own limit for a window; without any, transformers stops after 20 tokens
+    model.generation_config.max_length = model.config.max_target_positions
     return model, processor
 
 

@@ -54,3 +54,37 @@ def test_settings_are_told_as_they_are_in_use(worker, checkpoint_of, model):
     assert told["attention"] == attention
     assert told["torch"]
     assert told["transformers"]
+
+
+REFUSED = """
+import json
+from importlib import import_module
+module, folder = sys.argv[1:]
+worker = import_module("workers." + module)
+try:
+    worker.load(folder, "cpu")
+except Exception as error:
+    print(json.dumps(f"{type(error).__name__}: {error}"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("distil-large-v3", "and 'whisper' is needed"),
+        ("granite-speech-3.3-2b", "and 'granite_speech' is needed"),
+        ("phi-4-multimodal", "and 'phi4_multimodal' is needed"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_told_before_memory_is_taken(
+    worker, checkpoint_of, model, words
+):
+    stack, module, *_ = WORKERS[model]
+    said = worker(stack, REFUSED, module, checkpoint_of("voxtral-mini-3b"))
+    assert "is of type 'voxtral'" in said
+    assert words in said
+
+
+def test_a_folder_without_a_config_is_no_checkpoint(worker, tmp_path):
+    said = worker("distil-whisper", REFUSED, "whisper_transformers", tmp_path)
+    assert said == f"FileNotFoundError: {tmp_path} has no config.json: it is no checkpoint"

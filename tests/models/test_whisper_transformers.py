@@ -136,3 +136,36 @@ def test_nothing_is_sampled_unless_it_is_asked_for(worker, fitted, broken):
     usual, without, fallback = worker("distil-whisper", FALLING_BACK, fitted)
     assert usual == without != fallback
     assert worker("distil-whisper", FALLING_BACK, broken(fitted, change))[0] == usual
+
+
+# transformers' documentation, nothing of ours
+REFERENCE = """
+import json, sys, torch
+from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+folder, audio = sys.argv[1:]
+processor = AutoProcessor.from_pretrained(folder)
+model = AutoModelForSpeechSeq2Seq.from_pretrained(folder, dtype=torch.float32)
+samples = torch.frombuffer(bytearray(open(audio, "rb").read()), dtype=torch.float32).numpy()
+inputs = processor(samples, sampling_rate=16000, return_tensors="pt", return_attention_mask=True)
+found = model.generate(**inputs, language="en", task="transcribe", do_sample=False)
+text = processor.batch_decode(found, skip_special_tokens=True)[0].strip()
+print(json.dumps([text, found.shape[1]]))
+"""
+
+
+def test_a_text_that_does_not_end_goes_on_to_the_limit_of_the_model_and_is_told(
+    transcribe, fitted, broken, recordings, reference, tmp_path
+):
+    def change(folder):
+        file = folder / "generation_config.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config["suppress_tokens"] = [config["eos_token_id"]]
+        file.write_text(json.dumps(config), encoding="utf-8")
+
+    endless, audio = broken(fitted, change), _read("last-train")
+    (tmp_path / "a.f32").write_bytes(audio.tobytes())
+    expected, tokens = reference("distil-whisper", REFERENCE, endless, tmp_path / "a.f32")
+    assert tokens > 440
+    _, _, journal = transcribe(MODEL, endless, recordings(a=audio))
+    assert journal[-1]["text"] == expected
+    assert details(journal) == [{"pieces": 1, "windows": 1, "cut_off": 1}]
