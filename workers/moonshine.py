@@ -73,7 +73,8 @@ def transcribe(model, audio):
 
 def token_ids(model, piece):
     """What the decoder says of one piece, from its start token on; none where there is no sound."""
-    piece = np.nan_to_num(piece, nan=0.0, posinf=1.0, neginf=-1.0)
+    if not np.isfinite(piece).all():
+        piece = np.nan_to_num(piece, nan=0.0, posinf=1.0, neginf=-1.0)
     piece_s = len(piece) / SAMPLE_RATE_HZ
     if piece_s < MIN_S or not piece.any():
         return []
