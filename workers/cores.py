@@ -7,13 +7,17 @@ import psutil
 CGROUPS = "/sys/fs/cgroup"  # with a container's share of the CPU, where it has one
 
 
+def physical_cores():
+    """Of the machine."""
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+
+
 def usable_physical_cores():
     """Physical cores, as two threads on one core wait for each other; fewer if not all are ours."""
     logical = os.cpu_count() or 1
     affinity = getattr(psutil.Process(), "cpu_affinity", None)  # macOS has none
     allowed = len(affinity()) if affinity else logical
-    physical = psutil.cpu_count(logical=False) or logical
-    return max(1, min(physical, allowed, int(_quota() or logical)))
+    return max(1, min(physical_cores(), allowed, int(_quota() or logical)))
 
 
 def _quota():
