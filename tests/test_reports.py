@@ -190,3 +190,10 @@ def test_a_torn_last_line_is_left_out_and_said(tmp_path):
         file.write(JOURNAL_LINE.dump_json(failed("a"))[:40])
     report = make_report(tmp_path)
     assert (report.torn, report.exit_code) == (True, 0)
+
+
+@pytest.mark.parametrize(("details", "said"), [({"cut_off": 2}, True), ({"cut_off": 0}, False)])
+def test_a_row_whose_text_was_cut_off_says_so(details, said):
+    (row,) = rows(plan(planned("a")), started(), attempt("a", details=details))
+    cut = "2 of its pieces reached the limit of an answer's length: text may be missing"
+    assert row.notes == ((cut,) if said else ())

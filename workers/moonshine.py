@@ -70,7 +70,7 @@ def transcribe(model, audio):
         capped += bool(tokens) and tokens[-1] != model.library.eos_token_id
         texts.append(model.tokenizer.decode(tokens).strip())
     text = " ".join(text for text in texts if text)
-    return {"text": text, "pieces": len(pieces), "capped_pieces": capped}
+    return {"text": text, "pieces": len(pieces), "cut_off": capped}
 
 
 def token_ids(model, piece):

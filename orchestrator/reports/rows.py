@@ -119,6 +119,7 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
         blame=worst(histories),
         notes=(
             *attempt.notes,
+            *_cut_off(attempt),
             *_text_alone(state, attempt),
             *(isolation_notes(attempt.isolation) if attempt.isolation else ()),
             *remarks,
@@ -128,6 +129,13 @@ def _tried(state: RunState, model: str, snippet: PlannedSnippet) -> Row:
         missing_repeats=missing,
         fell_back=next(one.fell_back for one in last_kept if one.attempt() == attempt),
     )
+
+
+def _cut_off(attempt: Attempt) -> list[str]:
+    """What its worker told of answers that were longer than they may be."""
+    count = attempt.details.get("cut_off")
+    said = f"{count} of its pieces reached the limit of an answer's length: text may be missing"
+    return [said] if isinstance(count, int) and count > 0 else []
 
 
 def _text_alone(state: RunState, attempt: Attempt) -> list[str]:

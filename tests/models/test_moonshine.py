@@ -139,7 +139,7 @@ def test_both_sizes_recognise_every_recording_that_they_were_fitted_to(run):
         assert (row["Error"], row["WER"], row["Transcript"]) == ("", "0.0", row["Reference"])
     for one in attempts:
         assert one["device"] == "cpu"
-        assert one["details"] == {"pieces": 1, "capped_pieces": 0}
+        assert one["details"] == {"pieces": 1, "cut_off": 0}
         told = one["load_details"]
         assert told["size"] == one["model"].removeprefix("moonshine-")
         assert told["precision"] == "float32"
@@ -187,7 +187,7 @@ def test_65_s_are_cut_at_pauses_and_nothing_is_lost(run, folder_of, sentences):
     done, rows, (attempt,) = run(folder_of(whole, " ".join(texts)))
     assert done.code == 0, done.err
     assert rows["moonshine-base", "one"]["Transcript"] == " ".join(texts)
-    assert attempt["details"] == {"pieces": 3, "capped_pieces": 0}
+    assert attempt["details"] == {"pieces": 3, "cut_off": 0}
 
 
 def test_half_an_hour_needs_memory_for_its_samples_and_no_more(run, folder_of, sentences):
@@ -228,7 +228,7 @@ def test_options_cut_the_output_and_the_audio_and_are_recorded(run, sentences, t
     assert done.code == 1
     by_name = {(one["model"], one["snippet"]): one for one in attempts}
     capped = by_name["capped", "garden-rain"]
-    assert capped["details"] == {"pieces": 1, "capped_pieces": 1}
+    assert capped["details"] == {"pieces": 1, "cut_off": 1}
     assert capped["load_details"]["threads"] == 1
     assert capped["load_details"]["tokens_per_s"] == 1.0
     words = rows["capped", "garden-rain"]
