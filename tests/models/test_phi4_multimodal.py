@@ -196,3 +196,22 @@ def test_a_torchvision_that_does_not_load_is_named(transcribe, tiny, recordings,
     assert rows["a"]["Outcome"] == "failed"
     assert "torchvision cannot be imported" in rows["a"]["Error"]
     assert ("No module named" if bad_torchvision == "absent" else "nms") in rows["a"]["Error"]
+
+
+def _without_chat_template(folder):
+    for file in (folder / "chat_template.jinja", folder / "chat_template.json"):
+        file.unlink(missing_ok=True)
+    for file in folder.glob("*config.json"):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content.pop("chat_template", None):
+            file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_checkpoint_without_a_chat_template_is_asked_the_same(
+    transcribe, tiny, broken, recordings, said_of
+):
+    audio = noise(2)
+    folder = broken(tiny, _without_chat_template)
+    _, _, journal = transcribe(MODEL, folder, recordings(a=audio))
+    (expected,) = said_of("on", audio)
+    assert journal[-1]["text"] == expected["text"] != ""
