@@ -112,6 +112,7 @@ Exit codes: 0 every row is ok, 1 some rows failed, 2 wrong usage or input, 3 not
 @click.option(
     "--batch",
     type=BatchSizeType(),
+    metavar="N|auto",
     help="Transcribe up to N snippets at once with models that can: throughput in place of "
     "latency. auto: many, and fewer where memory runs out (default 1).",
 )
