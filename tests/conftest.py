@@ -29,13 +29,15 @@ from worker import BEHAVIOURS  # noqa: E402
 
 def pytest_addoption(parser):
     parser.addoption("--models", action="store_true", help="tests/models/, with envs of some GB")
+    parser.addoption("--long", action="store_true", help="those that take ten seconds or more")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--models"):
-        for item in items:
-            if item.path.parent.name == "models":
-                item.add_marker(pytest.mark.skip(reason="envs of some GB: give --models"))
+    for item in items:
+        if item.path.parent.name == "models" and not config.getoption("--models"):
+            item.add_marker(pytest.mark.skip(reason="envs of some GB: give --models"))
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="takes long: give --long"))
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def cut(environment, tmp_path):
     return run
 
 
+@pytest.mark.long
 def test_an_exported_folder_builds_the_env_with_the_network_cut(asrbench, cut, tmp_path):
     """One of its packages is a source distribution, whose own needs are fetched as well."""
     server = Server()
@@ -96,6 +97,7 @@ environment = { COLOUR = "red" }
 """
 
 
+@pytest.mark.long
 def test_what_a_stack_compiles_is_exported_as_sources_and_compiled_with_the_network_cut(
     asrbench, cut, tmp_path
 ):
@@ -129,6 +131,7 @@ def test_a_folder_that_cannot_be_made_is_named(in_process, puppet_env, tmp_path)
     assert (unknown.code, "did you mean 'puppet'" in unknown.err) == (2, True)
 
 
+@pytest.mark.long
 def test_why_two_stacks_have_an_env_each(in_process, tmp_path):
     root = tmp_path / "stacks"
     _write(root / "old", ["msgpack", "packaging==23.0"])

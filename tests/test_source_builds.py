@@ -80,6 +80,7 @@ def colour_in(done):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.long
 def test_each_way_to_compile_has_an_env_of_its_own_and_none_gets_what_another_left_in_the_cache(
     stack, build, tmp_path
 ):

@@ -196,6 +196,7 @@ def test_what_its_index_lacks_is_taken_from_no_other(
     assert "rocm-sdk-core was not found" in row["error"]
 
 
+@pytest.mark.long
 def test_what_was_seen_first_is_what_is_installed_until_it_is_locked_anew(
     in_process, indexes, stack, monkeypatch, tmp_path
 ):
@@ -418,6 +419,7 @@ def test_the_table_that_ships_has_an_older_torch_below_the_newest(monkeypatch):
     assert torch_build("cpu", None, torch_ranges(["torch==2.6.0", "torchvision>=0.28"])) is None
 
 
+@pytest.mark.long
 def test_an_index_that_is_not_reached_hides_no_wheel_of_a_folder(
     in_process, indexes, stack, tmp_path, monkeypatch
 ):
