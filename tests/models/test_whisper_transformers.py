@@ -168,4 +168,5 @@ def test_a_text_that_does_not_end_goes_on_to_the_limit_of_the_model_and_is_told(
     assert tokens > 440
     _, _, journal = transcribe(MODEL, endless, recordings(a=audio))
     assert journal[-1]["text"] == expected
-    assert details(journal) == [{"pieces": 1, "windows": 1, "cut_off": 1}]
+    (told,) = details(journal)
+    assert told["cut_off"] == told["windows"] >= 1
