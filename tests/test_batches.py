@@ -30,7 +30,7 @@ MODELS = {
 # what a recording asks for is its first sample
 WORKER = """
 import os, time
-DIES, RAISES, RAISES_ALONE, DIES_ALONE = 2, 3, 4, 5
+DIES, RAISES, RAISES_ALONE, DIES_ALONE, HANGS = 2, 3, 4, 5, 6
 def load(checkpoint, device, most=99, how="raise", mumbles=False, answers=None):
     return most, how, mumbles, answers
 def transcribe(model, audio, word="said"):
@@ -46,6 +46,8 @@ def said(audio, word):
         os.abort()
     if asked == RAISES:
         raise ValueError("it cannot hear that")
+    if asked == HANGS:
+        time.sleep(600)
     return {"text": f"{word} {len(audio)}"}
 """
 BATCHES = """
@@ -190,13 +192,18 @@ def test_a_model_without_memory_for_two_goes_one_by_one(run):
 
 @pytest.mark.parametrize(
     ("asks", "outcome", "words"),
-    [(2, "crashed", "SIGABRT"), (3, "failed", "it cannot hear that")],
+    [
+        (2, "crashed", "SIGABRT"),
+        (3, "failed", "it cannot hear that"),
+        (6, "timed_out", "no answer in time"),
+    ],
 )
 def test_one_that_spoils_its_batch_is_found_and_costs_its_own_row_alone(
     run, tmp_path, asks, outcome, words
 ):
     lengths = [1600, (1600, asks), 1600, 1500, 1500]
-    _, rows, lines = run("plain", lengths, "--batch", "3", "--retries", "0", code=1)
+    words_given = ("--batch", "3", "--retries", "0", "--timeout", "0.5")
+    _, rows, lines = run("plain", lengths, *words_given, code=1)
     assert {name for name, row in rows.items() if row["error"]} == {"1"}
     assert rows["1"]["outcome"] == outcome
     assert words in rows["1"]["error"]
@@ -209,7 +216,8 @@ def test_one_that_spoils_its_batch_is_found_and_costs_its_own_row_alone(
     if ended:  # no command does that again, as none asks for several
         folder = tmp_path / "results" / "latest" / "crashes"
         (text,) = (file.read_text("utf-8") for file in folder.glob("*-plain-transcribe.txt"))
-        assert "tried    3 at once (0, 1, 2): worker killed by SIGABRT" in text
+        cause = "worker killed by SIGABRT" if outcome == "crashed" else "worker gave no answer in"
+        assert f"tried    3 at once (0, 1, 2): {cause}" in text
         assert "again" not in text
 
 
@@ -218,6 +226,14 @@ def test_after_too_many_faults_everything_goes_alone(run):
     done, _, lines = run("plain", lengths, "--batch", "2", "--max-crashes", "2", code=1)
     assert done.err.count("2 at once: failed") == 2
     assert set(sizes(lines).values()) == {1}
+
+
+def test_an_answer_of_a_batch_ends_a_row_of_crashes(run):
+    lengths = [(1606, 2), (1605, 2), 1604, 1603, (1602, 2), (1601, 2), 1600]
+    words = ("--batch", "2", "--max-crashes", "3", "--retries", "0", "--no-warm-up")
+    _, rows, _ = run("plain", lengths, *words, code=1)
+    outcomes = [rows[str(number)]["outcome"] for number in range(7)]
+    assert outcomes == ["crashed", "crashed", "ok", "ok", "crashed", "crashed", "ok"]
 
 
 def test_a_broken_recording_in_a_batch_costs_its_own_row(run, tmp_path, monkeypatch):

@@ -54,7 +54,14 @@ def transcribe(model, audio):
         os.abort()
     if model["how"].startswith("wrong"):
         raise ValueError("an operator has a bug")
+    if model["how"] == "dead":
+        return "what a process says that has lost its device"
     return f"hello world {model['device']}"
+def transcribe_batch(model, audios):
+    if model["how"] == "batch-lost":
+        model["how"] = "dead"
+        raise RuntimeError("HIP error: unspecified launch failure")
+    return [transcribe(model, audio) for audio in audios]
 """
 
 
@@ -135,6 +142,15 @@ def test_what_was_answered_before_the_device_died_holds(run):
     assert summary["device"] == "rocm+cpu"
     assert summary["crashes"] == 2
     assert "device:cpu+rocm" in done.json()["signature"]
+
+
+def test_a_batch_that_loses_the_device_is_the_last_of_its_process(run):
+    done, rows, lines = run("rocm=batch-lost", "--batch", "2")
+    assert done.code == 0, done.err
+    assert {row["transcript"] for row in rows} == {"hello world rocm"}
+    assert "2 at once: failed: RuntimeError: HIP error" in done.err
+    ended = [line for line in lines if line["kind"] == "worker_ended"]
+    assert [(one["outcome"], one["phase"]) for one in ended] == [("failed", "transcribe")] * 2
 
 
 def test_rows_hold_under_the_key_that_was_used_and_not_the_one_expected(run, monkeypatch):
