@@ -14,7 +14,7 @@ CHAINS = {
     "phi-4-multimodal": TORCH,
     "pocketsphinx": ("cpu",),
     "voxtral": TORCH,
-    "whisper-cpp": ("vulkan", "cpu"),
+    "whisper-cpp": ("vulkan", "rocm", "cpu"),
 }
 DRIVERS = {
     "distil-whisper": ["transformers"],
@@ -67,4 +67,10 @@ def test_phi_4_is_taken_in_the_form_that_needs_no_code_of_its_checkpoint(stacks)
 def test_whisper_turbo_is_the_quantised_one(stacks):
     (model,) = stacks["whisper-cpp"].models
     assert model.checkpoint == "ggerganov/whisper.cpp:ggml-large-v3-turbo-q5_0.bin"
-    assert stacks["whisper-cpp"].source_builds["vulkan"].packages == ["pywhispercpp"]
+    builds = stacks["whisper-cpp"].source_builds
+    assert {name: build.packages for name, build in builds.items()} == {
+        "vulkan": ["pywhispercpp"],
+        "rocm": ["pywhispercpp"],
+    }
+    assert builds["vulkan"].environment["GGML_VULKAN"] == "1"
+    assert builds["rocm"].environment["GGML_HIP"] == "1"

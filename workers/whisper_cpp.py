@@ -1,4 +1,4 @@
-"""Whisper by whisper.cpp, from a ggml file: on the CPU, or on Vulkan where it was built with that.
+"""Whisper by whisper.cpp, from a ggml file: on the CPU, or on Vulkan or ROCm where built for it.
 
 whisper.cpp moves its window of 30 s by the timestamps it hears. Very long audio is first cut at
 pauses, so that memory does not grow with it: by spectrogram and copies, three times its samples.
@@ -18,7 +18,10 @@ from workers.ggml_file import ENGLISH_ONLY, read_header
 from workers.segments import segments
 
 SHORTEST = 3_200  # samples: below 0.1 s whisper.cpp answers nothing, so 0.2 s of silence is added
-BACKENDS = {"vulkan": "Vulkan"}  # what whisper.cpp calls its devices
+BACKENDS = {"vulkan": "Vulkan", "rocm": "ROCm"}  # what whisper.cpp calls its devices
+GPU = re.compile(
+    r"^(?:ggml_vulkan: \d+ = (?P<vulkan>.+?) \||  Device \d+: (?P<rocm>.+?), gfx)", re.M
+)
 FAILED = re.compile(r"failed to (load|init)|not all tensors|no tensors loaded|unknown tensor")
 
 
@@ -66,9 +69,8 @@ def load(checkpoint, device, threads=None, language="en", beams=1, prompt="", fa
         "text_before": used["n_max_text_ctx"] > 0,
         "flash_attention": bool(re.search(r"flash attn\s*=\s*1", said)),
     }
-    gpu = re.search(r"^ggml_vulkan: \d+ = (.+?) \|", said, re.MULTILINE)
-    if gpu:  # it may be one in software, where GGML_VK_VISIBLE_DEVICES asks for that
-        details["gpu"] = gpu[1]
+    if gpu := gpu_of(said):
+        details["gpu"] = gpu
     return Loaded(model, details)
 
 
@@ -130,6 +132,12 @@ def device_of(said, wanted):
             "build lacks it (asrbench env rebuild whisper-cpp); its log names what it found"
         )
     return wanted
+
+
+def gpu_of(said):
+    """Its name; it may be one in software, where GGML_VK_VISIBLE_DEVICES asks for that."""
+    found = GPU.search(said)
+    return found and found[found.lastgroup]
 
 
 @contextlib.contextmanager

@@ -50,6 +50,13 @@ _CAUSES = tuple(
             "glslc and SPIRV-Headers (Debian: libvulkan-dev glslc spirv-headers)",
         ),
         (
+            r"failed to find (hip|rocm) root directory|no cmake_hip_compiler could be found"
+            r"|provided by\s+\"?(hip|hipblas|rocblas)\b|at least rocm/hip",
+            "a package is compiled for ROCm here, which needs HIP's compiler, hipBLAS and rocBLAS, "
+            "6.1 or newer (AMD's packages: rocm-hip-sdk); ROCM_PATH names their folder if it is "
+            "not /opt/rocm",
+        ),
+        (
             r"no such file or directory: '?cmake|no cmake_c(xx)?_compiler could be found"
             r"|cmake_c(xx)?_compiler not set|not a full path to an existing compiler",
             "a package is built from its sources here, and a C++ compiler or cmake is missing "

@@ -276,17 +276,53 @@ def test_what_whisper_cpp_prints_is_in_the_log_and_never_in_the_pipe(
     assert "whisper_model_load: n_vocab" in log
 
 
-def test_an_accelerator_that_whisper_cpp_does_not_use_is_an_error(env, ggml_files):
-    """The build for the CPU is asked for Vulkan: it goes on silently, and the worker does not."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from workers import whisper_cpp\n"
-        f"whisper_cpp.load({str(ggml_files['f16'])!r}, 'vulkan')"
-    )
-    python = platforms.venv_python(env)
-    done = subprocess.run([python, "-I", "-c", code], capture_output=True, encoding="utf-8")
+@pytest.mark.parametrize("device", ["vulkan", "rocm"])
+def test_an_accelerator_that_whisper_cpp_does_not_use_is_an_error(env, ggml_files, device):
+    """The build for the CPU is asked for a GPU: it goes on silently, and the worker does not."""
+    done = in_env(env, f"whisper_cpp.load({str(ggml_files['f16'])!r}, {device!r})")
     assert done.returncode == 1
-    assert "whisper.cpp did not use vulkan" in done.stderr.splitlines()[-1]
+    assert f"whisper.cpp did not use {device}" in done.stderr.splitlines()[-1]
+
+
+VULKAN = """\
+ggml_vulkan: 0 = AMD Radeon 8060S (RADV GFX1151) (radv) | uma: 1 | fp16: 1 | bf16: 0
+whisper_backend_init_gpu: using Vulkan0 backend
+whisper_model_load:      Vulkan0 total size =   573.40 MB
+"""
+ROCM = """\
+ggml_cuda_init: found 1 ROCm devices (Total VRAM: 12272 MiB):
+  Device 0: AMD Radeon RX 7700 XT, gfx1101 (0x1101), VMM: no, Wave Size: 32, VRAM: 12272 MiB
+whisper_backend_init_gpu: using ROCm0 backend
+whisper_model_load:        ROCm0 total size =   573.40 MB
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "log", "gpu"),
+    [
+        ("vulkan", VULKAN, "AMD Radeon 8060S (RADV GFX1151) (radv)"),
+        ("rocm", ROCM, "AMD Radeon RX 7700 XT"),
+        ("rocm", VULKAN, "not used"),
+        ("vulkan", ROCM, "not used"),
+        ("rocm", ROCM.replace("ROCm0 total", "CPU total"), "not used"),
+    ],
+)
+def test_the_gpu_is_told_by_the_log_of_what_holds_the_weights(env, device, log, gpu):
+    """In the words of whisper.cpp's source, as no such GPU was at hand."""
+    done = in_env(
+        env,
+        f"try: print(whisper_cpp.device_of({log!r}, {device!r}), whisper_cpp.gpu_of({log!r}))\n"
+        "except RuntimeError: print('not used')",
+    )
+    wanted = gpu if gpu == "not used" else f"{device} {gpu}"
+    assert done.stdout.strip() == wanted, done.stderr
+
+
+def in_env(env, code):
+    """Beside workers.whisper_cpp, in the stack's env."""
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom workers import whisper_cpp\n"
+    command = [platforms.venv_python(env), "-I", "-B", "-c", start + code]
+    return subprocess.run(command, capture_output=True, encoding="utf-8")
 
 
 def test_q5_0_is_f16_but_for_the_error_of_quantising(ggml_files):
