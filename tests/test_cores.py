@@ -15,8 +15,13 @@ from workers import cores
 PROGRAM = "from workers.cores import usable_physical_cores; print(usable_physical_cores())"
 
 
-def test_physical_cores_are_counted_and_not_their_threads():
+def test_physical_cores_are_counted_and_not_their_threads(monkeypatch, tmp_path):
     assert 1 <= cores.usable_physical_cores() <= (psutil.cpu_count(logical=False) or 1)
+    monkeypatch.setattr(cores, "CGROUPS", str(tmp_path))
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 8 if logical else 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delattr(psutil.Process, "cpu_affinity", raising=False)
+    assert (cores.physical_cores(), cores.usable_physical_cores()) == (4, 4)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
