@@ -22,7 +22,12 @@ BACKENDS = {"vulkan": "Vulkan", "rocm": "ROCm"}  # what whisper.cpp calls its de
 GPU = re.compile(
     r"^(?:ggml_vulkan: \d+ = (?P<vulkan>.+?) \||  Device \d+: (?P<rocm>.+?), gfx)", re.M
 )
-FAILED = re.compile(r"failed to (load|init)|not all tensors|no tensors loaded|unknown tensor")
+# not that of an accelerator, which device_of() finds
+FAILED = re.compile(
+    r"^(?!ggml_cuda_init)"
+    r".*(failed to (load|init)|not all tensors|no tensors loaded|unknown tensor).*",
+    re.M,
+)
 
 
 @dataclass
@@ -55,9 +60,8 @@ def load(checkpoint, device, threads=None, language="en", beams=1, prompt="", fa
         strategy = 1 if beams > 1 else 0
         model = Model(checkpoint, None, strategy, context_params=context, **settings)
     said = "".join(lines)
-    failure = next(filter(FAILED.search, said.splitlines()), None)
-    if failure:
-        raise RuntimeError(f"whisper.cpp cannot load {checkpoint}: {failure}")
+    if failure := FAILED.search(said):
+        raise RuntimeError(f"whisper.cpp cannot load {checkpoint}: {failure[0]}")
     used = model.get_params()
     details = {
         "device": device_of(said, device),

@@ -295,6 +295,13 @@ ggml_cuda_init: found 1 ROCm devices (Total VRAM: 12272 MiB):
 whisper_backend_init_gpu: using ROCm0 backend
 whisper_model_load:        ROCm0 total size =   573.40 MB
 """
+# heard from a build for ROCm on a machine without a GPU
+NO_ROCM = """\
+ggml_cuda_init: failed to initialize ROCm: no ROCm-capable device is detected
+whisper_backend_init_gpu: device 0: CPU (type: 0)
+whisper_backend_init_gpu: no GPU found
+whisper_model_load:          CPU total size =     1.46 MB
+"""
 
 
 @pytest.mark.parametrize(
@@ -305,12 +312,14 @@ whisper_model_load:        ROCm0 total size =   573.40 MB
         ("rocm", VULKAN, "not used"),
         ("vulkan", ROCM, "not used"),
         ("rocm", ROCM.replace("ROCm0 total", "CPU total"), "not used"),
+        ("rocm", NO_ROCM, "not used"),
     ],
 )
 def test_the_gpu_is_told_by_the_log_of_what_holds_the_weights(env, device, log, gpu):
     """In the words of whisper.cpp's source, as no such GPU was at hand."""
     done = in_env(
         env,
+        f"assert not whisper_cpp.FAILED.search({log!r})\n"  # the checkpoint is not to blame
         f"try: print(whisper_cpp.device_of({log!r}, {device!r}), whisper_cpp.gpu_of({log!r}))\n"
         "except RuntimeError: print('not used')",
     )
