@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-import torchaudio  # noqa: F401  its feature extractor needs it, and says so only when it is used
+import torchaudio  # noqa: F401  so that a broken one shows when the env is checked
 import transformers
 from transformers import AutoProcessor, GraniteSpeechForConditionalGeneration
 
