@@ -145,6 +145,14 @@ def _with_another_tokenizer(folder):
          {"audio_token": "<|image|>", "image_token": "<|audio|>"})  # fmt: skip
 
 
+def _without_a_turn(folder):
+    """As another token; the word is then cut into letters, which the model takes for speech."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        content = (folder / name).read_text(encoding="utf-8")
+        other = content.replace('"<|assistant|>"', '"<|helper|>"')
+        (folder / name).write_text(other, encoding="utf-8")
+
+
 def _set(file, key, value):
     content = json.loads(file.read_text(encoding="utf-8"))
     assert content[key] != value
@@ -160,6 +168,7 @@ def _set(file, key, value):
         (_with_other_weights, "down_proj.weight"),
         (_of_the_main_branch, "refs/pr/70"),
         (_with_another_tokenizer, "its tokenizer is of another model"),
+        (_without_a_turn, "its tokenizer lacks <|assistant|>"),
     ],
 )
 def test_what_is_not_there_is_an_error_in_its_row(

@@ -45,6 +45,22 @@ def test_it_says_what_the_library_says(transcribe, tiny, recordings, reference, 
     assert rows["a"]["Device"] == "cpu"
 
 
+IN_FRENCH = """
+import json, numpy
+from workers import voxtral
+loaded, audio = voxtral.load(sys.argv[1], "cpu"), numpy.fromfile(sys.argv[2], "<f4")
+print(json.dumps(voxtral.transcribe(loaded, audio, language="fr")["text"]))
+"""
+
+
+def test_another_language_is_asked_for(worker, tiny, reference, tmp_path):
+    audio = tmp_path / "a.f32"
+    audio.write_bytes(noise(3).tobytes())
+    assert worker("voxtral", IN_FRENCH, tiny, audio) == reference(
+        "voxtral", REFERENCE, tiny, audio, "fr"
+    )
+
+
 def test_what_is_longer_than_a_window_goes_in_one_go_and_all_of_it_is_heard(
     transcribe, tiny, recordings, reference, tmp_path
 ):
