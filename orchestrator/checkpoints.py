@@ -112,9 +112,10 @@ def warm_cache(path: Path) -> None:
     for file in files:
         with contextlib.suppress(OSError):  # the worker will say what is wrong with it
             if file.is_file():
+                left = file.stat().st_size  # 0 of what is made as it is read, which may not end
                 with file.open("rb", buffering=0) as stream:
-                    while stream.readinto(buffer):
-                        pass
+                    while left > 0 and (count := stream.readinto(buffer)):
+                        left -= count
 
 
 def fingerprint(path: Path) -> list[tuple[str, int, int]]:

@@ -100,6 +100,18 @@ class SourceBuild(_Strict):
     packages: list[_Package] = Field(min_length=1)
     environment: dict[_BuildVariable, str] = {}
 
+    def for_target(self, target: str | None) -> SourceBuild:
+        """With the GPU's name in the place of {target}.
+
+        Where none is known such variables are left out: the package's own build looks for one.
+        """
+        put = {
+            name: value.replace("{target}", target or "")
+            for name, value in self.environment.items()
+            if target or "{target}" not in value
+        }
+        return self.model_copy(update={"environment": put})
+
 
 class _Asrbench(_Strict):
     worker: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.py)?$")]

@@ -232,6 +232,7 @@ class BatchCheck(_Record):
     at: str
     model: str
     key: str
+    repeat: int
     checked: dict[str, str]  # snippet → its hash
     changed: dict[str, str]  # snippet → its text alone, where that is another
 

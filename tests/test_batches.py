@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import soundfile
 from conftest import STACKS, stack_toml
 from journals import AT, attempt, plan, planned, report_of, started
 
+from orchestrator.run import live_worker
 from orchestrator.run.attempts import of_batch
 from orchestrator.run.batches import AUTO_ON_CPU, AUTO_ON_OTHERS, Batches
 from orchestrator.run.options import ASSUMED_AUDIO_S, RunOptions
@@ -26,12 +29,18 @@ MODELS = {
     "changes": "options = { mumbles = true }",
     "short": "options = { answers = 1 }",
     "wrong": "options = { answers = 99 }",
+    "bounded": "options = { more_bytes = 30_000_000 }",
 }
 # what a recording asks for is its first sample
 WORKER = """
 import os, time
 DIES, RAISES, RAISES_ALONE, DIES_ALONE, HANGS = 2, 3, 4, 5, 6
-def load(checkpoint, device, most=99, how="raise", mumbles=False, answers=None):
+def load(checkpoint, device, most=99, how="raise", mumbles=False, answers=None, more_bytes=0):
+    if more_bytes:
+        import resource
+        pages = int(open("/proc/self/statm").read().split()[0])
+        limit = pages * resource.getpagesize() + more_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     return most, how, mumbles, answers
 def transcribe(model, audio, word="said"):
     asked = round(float(audio[0]) * 100)
@@ -254,6 +263,24 @@ def test_a_broken_recording_in_a_batch_costs_its_own_row(run, tmp_path, monkeypa
     assert rows["0"]["transcript"] == rows["2"]["transcript"] == "said 1600"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="its own limit of memory is Linux's")
+@pytest.mark.parametrize("length", ["known", "unknown"])
+def test_samples_of_a_batch_that_do_not_fit_are_out_of_memory_and_halve_it(
+    run, monkeypatch, length
+):
+    """While they are handed over, before the model has any of them."""
+    if length == "unknown":  # as of some compressed files: the buffer grows as they come
+        real = live_worker.recording
+        monkeypatch.setattr(
+            live_worker, "recording", lambda *given: replace(real(*given), samples_hint=0)
+        )
+    done, rows, lines = run("bounded", [1_600_000] * 8, "--batch", "8", "--timeout", "60")
+    assert "8 at once: out_of_memory: MemoryError: no memory for all samples" in done.err
+    assert {row["outcome"] for row in rows.values()} == {"ok"}
+    assert set(sizes(lines).values()) <= {4, 2}
+    assert not [one for one in lines if one["kind"] == "worker_ended"]
+
+
 def test_what_batching_changes_is_told(run):
     done, rows, lines = run("changes", [1600, 3200, 800, 800], "--batch", "2")
     first, second = checks(lines)
@@ -274,6 +301,31 @@ def test_a_comparison_that_fails_costs_no_row_and_what_was_compared_is_kept(run,
     ended = [one["error"] for one in lines if one["kind"] == "worker_ended"]
     assert len(ended) == (outcome == "crashed")
     assert all(error.startswith("one by one, to compare with a batch") for error in ended)
+
+
+def test_a_batch_of_broken_recordings_is_not_the_one_that_is_compared(run, monkeypatch):
+    from orchestrator.errors import AudioError
+    from orchestrator.run import recordings
+
+    real = recordings.decode
+
+    def decode(audio, facts, *where):
+        if audio.name in ("0.wav", "1.wav"):
+            raise AudioError(f"{audio} is broken")
+        return real(audio, facts, *where)
+
+    monkeypatch.setattr(recordings, "decode", decode)
+    _, _, lines = run("plain", [3200, 3200, 1600, 1600], "--batch", "2", code=1)
+    assert [set(one["checked"]) for one in checks(lines)] == [{"2", "3"}]
+
+
+def test_comparisons_that_kill_the_worker_come_to_an_end(run):
+    lengths = [length for one in range(4) for length in ((1600 - one, 5), (1600 - one, 5))]
+    done, rows, lines = run("plain", lengths, "--batch", "2", "--max-crashes", "2", "--no-warm-up")
+    assert {row["outcome"] for row in rows.values()} == {"ok"}
+    assert len([one for one in lines if one["kind"] == "worker_ended"]) == 2
+    said = [text for text in done.err.splitlines() if "alone, to compare" in text]
+    assert [text.endswith("nothing is compared any more") for text in said] == [False, True]
 
 
 def test_a_recording_that_vanishes_before_its_comparison_costs_nothing(run, monkeypatch):
@@ -302,10 +354,14 @@ def test_what_was_compared_counts_for_the_recording_and_the_key_that_it_was_made
         started(),
         *(attempt(name, batch=batch, audio_s=1.0, time_s=1.0) for name in "abc"),
         BatchCheck(
-            at=AT, model="m", key="k", checked={"a": "sha of a", "b": "another"},
+            at=AT, model="m", key="k", repeat=1, checked={"a": "sha of a", "b": "another"},
             changed={"a": "red", "b": "blue"},
         ),
-        BatchCheck(at=AT, model="m", key="other", checked={"c": "sha of c"}, changed={"c": "no"}),
+        BatchCheck(
+            at=AT, model="m", key="other", repeat=1, checked={"c": "sha of c"}, changed={"c": "no"}
+        ),
+        # another repeat, whose batch had no influence
+        BatchCheck(at=AT, model="m", key="k", repeat=2, checked={"a": "sha of a"}, changed={}),
     )  # fmt: skip
     assert [row.notes for row in found.rows] == [("transcribed alone its text is: red",), (), ()]
     (summary,) = found.summaries
@@ -379,5 +435,6 @@ def test_the_options_in_use_are_recorded_with_their_defaults(run):
         "option_how": "raise",
         "option_mumbles": False,
         "option_answers": None,
+        "option_more_bytes": 0,
         "option_word": "said",
     }

@@ -164,6 +164,12 @@ def test_a_text_that_is_empty_is_remarked_and_no_failure(puppet):
             "next: give it longer, if it is only slow: asrbench models check puppet-sleeps "
             "--load-timeout 6 --stacks ",
         ),
+        (
+            "puppet-raises",
+            ["--load-timeout", "0.01"],  # before its hello
+            "worker gave no answer in time",
+            "; or is its env broken? asrbench env rebuild puppet --stacks ",
+        ),
     ],
 )
 def test_a_load_that_fails_says_why_and_what_is_not_tried(puppet, model, words, what, following):
@@ -311,6 +317,7 @@ def test_an_env_that_cannot_be_built_is_told_and_the_checkpoint_still_looked_for
     ("words", "said"),
     [
         (["pocketsphynx"], "did you mean 'pocketsphinx'?"),
+        (["all"], "one model is checked at a time"),
         (["pocketsphinx", "--checkpoint", "no/such/file"], "there is no such file"),
         (["pocketsphinx", "--checkpoint", ""], "--checkpoint names no path"),
         (["pocketsphinx", "--timeout", "nan"], "--timeout"),

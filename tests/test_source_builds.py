@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,11 @@ def build(asrbench, index):
 
 def colour_in(done):
     assert done.code == 0, done.err
-    python = platforms.venv_python(Path(done.out.splitlines()[-1]))
+    return colour_of(Path(done.out.splitlines()[-1]))
+
+
+def colour_of(env):
+    python = platforms.venv_python(env)
     command = [str(python), "-I", "-c", "import colour; print(colour.COLOUR)"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -91,6 +96,38 @@ def test_each_way_to_compile_has_an_env_of_its_own_and_none_gets_what_another_le
     assert colour_in(build(stack(COLOUR="blue"), **cache)) == "blue"
     assert colour_in(red) == "red"  # its env is still there, and the same
     assert colour_in(build(stack(), **cache)) == "as it ships"
+
+
+FOR_GPUS = """
+import sys
+from pathlib import Path
+from orchestrator.accelerators import Way
+from orchestrator.environments.build import ensure_env
+from orchestrator.environments.inventory import unneeded
+from orchestrator.stacks import load_stacks
+stack = load_stacks([Path(sys.argv[1])])["painted"]
+for target in ("gfx1101", "gfx1151", None, "gfx1101"):
+    print(ensure_env(stack, Way("rocm", target), lambda said: None).folder)
+print(len(unneeded()))
+"""
+
+
+@pytest.mark.long
+def test_what_is_compiled_for_a_gpu_is_compiled_anew_for_another(
+    stack, index, environment, tmp_path
+):
+    folder = stack(COLOUR="{target}")
+    file = folder / "pyproject.toml"
+    text = file.read_text(encoding="utf-8").replace("source_builds.cpu", "source_builds.rocm")
+    file.write_text(text.replace('accelerators = ["cpu"]', 'accelerators = ["rocm"]'), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", FOR_GPUS, folder], encoding="utf-8", capture_output=True,
+        env=environment | {"UV_INDEX": index.url, "ASRBENCH_HOME": str(tmp_path / "home")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *envs, unneeded = done.stdout.splitlines()
+    assert [colour_of(Path(env)) for env in envs] == ["gfx1101", "gfx1151", "none", "gfx1101"]
+    assert unneeded == "0"
 
 
 @pytest.mark.parametrize(

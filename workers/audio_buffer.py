@@ -31,3 +31,15 @@ class AudioBuffer:
     def samples(self) -> Any:
         """What arrived, without a copy."""
         return self._array[: self._count]
+
+
+class Waste:
+    """In the place of a buffer that memory does not suffice for: the samples are thrown away."""
+
+    def tail(self, byte_count: int) -> memoryview:
+        """Memory for one block."""
+        return memoryview(bytearray(byte_count))
+
+    def samples(self) -> Any:
+        """None, as they are not there."""
+        return None

@@ -14,10 +14,20 @@ def physical_cores():
 
 def usable_physical_cores():
     """Physical cores, as two threads on one core wait for each other; fewer if not all are ours."""
+    return max(1, min(physical_cores(), _usable()))
+
+
+def all_are_ours():
+    """Whether nothing keeps this process from any of the machine's cores."""
+    return _usable() >= (os.cpu_count() or 1)
+
+
+def _usable():
+    """Logical ones."""
     logical = os.cpu_count() or 1
     affinity = getattr(psutil.Process(), "cpu_affinity", None)  # macOS has none
     allowed = len(affinity()) if affinity else logical
-    return max(1, min(physical_cores(), allowed, int(_quota() or logical)))
+    return min(allowed, int(_quota() or logical))
 
 
 def _quota():

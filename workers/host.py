@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from schemas.messages import Audio, Import, Load, Reply, Request, Transcribe, TranscribeHeld
-    from workers.audio_buffer import AudioBuffer
+    from workers.audio_buffer import AudioBuffer, Waste
 
 
 def claim_pipes() -> tuple[int, int]:
@@ -103,15 +103,18 @@ class Host:
         self._model: Any = None
         self._options: dict[str, Any] = {}
         self._transcribe_options: dict[str, Any] = {}
-        self._audio: AudioBuffer | None = None
+        self._audio: AudioBuffer | Waste | None = None
         self._hold = False  # the snippet that is arriving
-        self._held: list[tuple[str, Any]] = []  # by name, samples
+        self._held: list[tuple[str, Any]] = []  # by name, samples; None where memory ran out
 
     def place(self, header: dict[str, Any], length: int) -> memoryview:
         """Where the blob of the frame with this header is read to."""
         if header.get("kind") != "audio" or self._audio is None:
             raise ValueError("a blob came without a snippet")
-        return self._audio.tail(length)
+        try:
+            return self._audio.tail(length)
+        except MemoryError:
+            return self._waste().tail(length)
 
     def answer(self, request: Request) -> None:
         """Carry out one request and send its replies."""
@@ -146,7 +149,19 @@ class Host:
     def _on_transcribe(self, request: Transcribe) -> None:
         from workers.audio_buffer import AudioBuffer  # with numpy: hello comes without
 
-        self._audio, self._hold = AudioBuffer(request.samples_hint), request.held
+        self._hold = request.held
+        try:
+            self._audio = AudioBuffer(request.samples_hint)
+        except MemoryError:
+            self._waste()
+
+    def _waste(self) -> Waste:
+        """No memory for more samples: what comes still has to be read before that can be said."""
+        from workers.audio_buffer import Waste
+
+        self._held = [(snippet, None) for snippet, _ in self._held]
+        self._audio = waste = Waste()
+        return waste
 
     def _on_cancel(self, request: Request) -> None:
         self._audio = None
@@ -158,6 +173,7 @@ class Host:
         if self._hold:
             self._held.append((request.snippet, audio))
             return
+        check_there([audio])
         start = time.perf_counter()
         result = self._module.transcribe(self._model, audio, **self._transcribe_options)
         if inspect.isgenerator(result):
@@ -168,6 +184,7 @@ class Host:
     def _on_transcribe_held(self, request: TranscribeHeld) -> None:
         held, self._held = self._held, []
         audios = [audio for _, audio in held]
+        check_there(audios)
         start = time.perf_counter()
         results = self._module.transcribe_batch(self._model, audios, **self._transcribe_options)
         infer_s = time.perf_counter() - start
@@ -185,6 +202,11 @@ class Host:
             text = result.get("text") if isinstance(result, dict) else result
             self._send(messages.Partial(snippet=snippet, text=checked_text(text)))
         return result
+
+
+def check_there(audios: list[Any]) -> None:
+    if any(audio is None for audio in audios):
+        raise MemoryError("no memory for all samples of what was to be transcribed")
 
 
 def write_all(stream: io.FileIO, data: bytes) -> None:

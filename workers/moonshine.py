@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from moonshine_onnx import MoonshineOnnxModel, load_tokenizer
 
-from workers.cores import physical_cores, usable_physical_cores
+from workers.cores import all_are_ours, usable_physical_cores
 from workers.onnx_sessions import check_nodes, open_session, precision
 from workers.segments import SAMPLE_RATE_HZ, segments
 
@@ -33,8 +33,9 @@ def load(checkpoint, device, threads=None, max_s=29.0, tokens_per_s=6.5):
             f"{LIMIT_S:.0f}, tokens_per_s above 0"
         )
     cores = usable_physical_cores()
-    # 0 is onnxruntime's own number: all cores, and each thread bound to one, which is faster
-    asked = threads or (0 if cores == physical_cores() else cores)
+    # 0 is onnxruntime's own number: all cores, and each thread bound to one, which is faster; it
+    # does so with cores, too, that this process may not use
+    asked = threads or (0 if all_are_ours() else cores)
     files = [_existing(checkpoint, name) for name in (ENCODER, DECODER)]
     encoder, decoder = (open_session(file, device, asked) for file in files)
     size = _size(encoder, decoder, checkpoint)

@@ -40,11 +40,22 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
         torch_precision(precision, place, on_gpu="float16"),
         attn_implementation=attention,
     )
+    check_generation(folder, model.generation_config)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     check_tokenizer(folder, processor.tokenizer, model)
     # Whisper's own limit for a window; without any, transformers stops after 20 tokens
     model.generation_config.max_length = model.config.max_target_positions
     return model, processor
+
+
+def check_generation(folder, config):
+    """Raises RuntimeError without what transformers needs for Whisper's prompts and timestamps."""
+    lacking = {"is_multilingual", "no_timestamps_token_id"} - set(config.to_dict())
+    if lacking:
+        raise RuntimeError(
+            f"{folder}: its generation_config.json is not there, or no Whisper's: it lacks "
+            f"{', '.join(sorted(lacking))}; take that of the model it was made from"
+        )
 
 
 def describe(loaded):

@@ -141,6 +141,10 @@ def _build(stack: Stack, way: Way, lock: Lock, say: Say, anew: bool = False) -> 
     return env
 
 
+def _names_target(stack: Stack, way: Way, lock: Lock) -> bool:
+    return lock.source_build != stack.source_builds.get(way.accelerator)
+
+
 def _make(
     stack: Stack, way: Way, lock: Lock, python: str, minor: int, folder: Path, log: Path, say: Say
 ) -> float:
@@ -158,7 +162,7 @@ def _make(
         "stack": stack.name,
         "stack_folder": str(stack.folder),
         "accelerator": way.accelerator,
-        "target": way.target if lock.torch else None,
+        "target": way.target if lock.torch or _names_target(stack, way, lock) else None,
         "python": _python_version(folder),
         "uv": uv_version(),
         "lock_sha256": lock.sha256,

@@ -32,7 +32,7 @@ class Env:
     python_version: str
     lock_sha256: str
     build_s: float
-    target: str | None  # the GPU that its torch was built for
+    target: str | None  # the GPU that it was built for, where not for any
     stack_folder: Path | None  # None: an earlier version built it, which did not note it
     torch_table: Path | None = None  # where it was said which torch it gets
     variables: dict[str, str] = field(default_factory=dict)  # that its workers run with

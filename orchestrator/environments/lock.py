@@ -189,7 +189,8 @@ def _lock(file: Path, text: str, stack: Stack, way: Way) -> Lock:
             )
     ranges = torch_ranges(stack.requirements(way.accelerator))
     torch = torch_build(way.accelerator, way.target, ranges) if Lock(file, text).torch else None
-    return Lock(file, text, torch, source_build)
+    made_for = source_build.for_target(way.target) if source_build else None
+    return Lock(file, text, torch, made_for)
 
 
 def _torch_line_of(names: Sequence[str], ranges: Ranges) -> str:

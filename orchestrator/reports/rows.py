@@ -142,7 +142,8 @@ def _text_alone(state: RunState, attempt: Attempt) -> list[str]:
     """Its other text, if the batch had an influence on it."""
     if attempt.batch is None:
         return []
-    text = state.checks.get(attempt.model, {}).get(attempt.snippet)
+    texts = state.checks.get(attempt.model, {}).get(attempt.snippet, {})
+    text = texts.get(attempt.repeat)
     return [] if text is None else [f"transcribed alone its text is: {text}"]
 
 

@@ -38,6 +38,7 @@ def keep(attempt: Attempt, fell_back: tuple[str, ...] = ()) -> Kept:
 
 
 History = dict[int, list[Kept]]  # repeat → its first try and its retries, in order
+TextsAlone = dict[int, str | None]  # repeat → its text without its batch, where that is another
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class RunState:
     lost_deaths: dict[str, int]  # of workers, on accelerators that others took over from
     accelerators: dict[str, Accelerator]  # by key
     # of what was transcribed in batches and alone as well: its text alone, if that is another
-    checks: dict[str, dict[str, str | None]]  # by model and snippet
+    checks: dict[str, dict[str, TextsAlone]]  # by model and snippet
 
     def attempts(self) -> Iterator[Attempt]:
         """All that hold, first tries before their retries."""
@@ -138,12 +139,13 @@ def fold(lines: Iterable[JournalLine]) -> RunState:
     )
 
 
-def _checks(taken: _Taken, snippets: dict[str, str]) -> dict[str, dict[str, str | None]]:
-    found: dict[str, dict[str, str | None]] = {}
+def _checks(taken: _Taken, snippets: dict[str, str]) -> dict[str, dict[str, TextsAlone]]:
+    found: dict[str, dict[str, TextsAlone]] = {}
     for check in filter(taken.holds, taken.checks):
         for name, sha256 in check.checked.items():
             if sha256 == snippets.get(name):
-                found.setdefault(check.model, {})[name] = check.changed.get(name)
+                texts = found.setdefault(check.model, {}).setdefault(name, {})
+                texts[check.repeat] = check.changed.get(name)
     return found
 
 

@@ -232,6 +232,6 @@ def _summary(model: str, rows: list[Row], state: RunState) -> ModelSummary:
         batch=tally.batch,
         batch_rows=tally.batch_rows,
         batch_checked=len(checks),
-        batch_changed=sum(text is not None for text in checks.values()),
+        batch_changed=sum(set(texts.values()) != {None} for texts in checks.values()),
         first_error=next((row.error for row in rows if row.error), None),
     )

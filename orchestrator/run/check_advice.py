@@ -90,9 +90,10 @@ def of_fault(
     if fault.outcome == "out_of_memory":
         what += f"; {_memory_words(peak)}"
         tips = ["close other programs, or take a smaller model", *_elsewhere(here)]
-    elif fault.outcome == "timed_out" and phase != "spawn":
+    elif fault.outcome == "timed_out":
         tips = [f"give it longer, if it is only slow: {here.check(*_longer(phase, here.options))}"]
-        tips += _elsewhere(here)
+        broken = [f"is its env broken? {here.rebuild()}"]
+        tips += broken if phase == "spawn" else _elsewhere(here)
     elif phase == "spawn" or _NOT_IMPORTED.match(what):
         tips = [f"is its env broken? {here.rebuild()}"]
     else:
@@ -130,7 +131,7 @@ def _elsewhere(here: Circumstances, what: str = "") -> list[str]:
 
 
 def _longer(phase: Phase, options: RunOptions) -> list[str]:
-    if phase == "load":
+    if phase in ("spawn", "load"):
         return ["--load-timeout", f"{options.load_timeout_s * LONGER:g}"]
     return ["--timeout", f"{options.timeout_s * LONGER:g}"]
 

@@ -55,6 +55,7 @@ def check_model(options: RunOptions, say: Say, tell: Tell) -> Checked:
         files = done(_checkpoint(here)).found
         if ready and isinstance(files, CheckpointFound):
             if files.path:
+                say(f"{job.model.name}: reading its checkpoint")
                 warm_cache(files.path)
             Trial(here, ready, files, snippet).run(done)
         else:
@@ -66,6 +67,8 @@ def check_model(options: RunOptions, say: Say, tell: Tell) -> Checked:
 
 def _what_was_meant(options: RunOptions) -> tuple[ModelJob, Snippet]:
     prepared = prepare(options)
+    if len(prepared.jobs) != 1:
+        raise UsageError("one model is checked at a time; see asrbench models list")
     (job,) = prepared.jobs
     if job.checkpoint.problem and job.model.name in options.checkpoints:
         raise UsageError(job.checkpoint.problem)

@@ -8,7 +8,6 @@ from orchestrator.run.batches import Batches
 from orchestrator.run.live_worker import LiveWorker
 from orchestrator.run.recorder import Recorder, now
 from orchestrator.run.tasks import Task, TaskId
-from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
 from schemas.records import Attempt, BatchCheck
 
@@ -18,7 +17,11 @@ MAX_REMARK_CHARS = 300
 class Together:
     """Of one model's turn on one accelerator."""
 
-    def __init__(self, batches: Batches, name: str, key: str, recorder: Recorder) -> None:
+    def __init__(
+        self, batches: Batches, name: str, key: str, recorder: Recorder, most_faults: int
+    ) -> None:
+        """most_faults: after so many of them nothing is compared, as each may cost a load."""
+        self._faults_left = most_faults
         self._batches = batches
         self._name = name
         self._key = key
@@ -52,23 +55,29 @@ class Together:
         What was compared is in the journal, also when it raises WorkerFault.
         """
         texts = {one.snippet: one.text for one in attempts if one.batch and one.batch.size > 1}
-        those = [task.snippet for task in batch if task.snippet.name in texts]
+        those = [task for task in batch if task.snippet.name in texts]
         if self._checked:
             those = those[-1:]
-        else:
+        if not those or self._faults_left == 0:
+            return
+        if not self._checked:
             self._recorder.view.stage(self._name, "comparing with one by one")
         alone: dict[str, str] = {}
         try:
-            for snippet in those:
-                text = live.text_alone(snippet)
+            for task in those:
+                text = live.text_alone(task.snippet)
                 if text is not None:
-                    alone[snippet.name] = text
+                    alone[task.snippet.name] = text
         except WorkerFault as fault:
             line = fault.message.partition("\n")[0]
             said = f"alone, to compare with its batch: {fault.outcome}: {line}"[:MAX_REMARK_CHARS]
-            self._recorder.view.note(f"{self._name}: {said}")
+            self._faults_left -= 1
+            more = "" if self._faults_left else "; nothing is compared any more"
+            self._recorder.view.note(f"{self._name}: {said}{more}")
             raise
         finally:
+            if not self._checked:
+                self._recorder.view.stage(self._name, "transcribing")
             self._checked = True
             self._record(those, texts, alone)
 
@@ -78,13 +87,19 @@ class Together:
         return attempt.model_copy(update={"notes": attempt.notes + remarks})
 
     def _record(
-        self, those: Sequence[Snippet], texts: Mapping[str, str | None], alone: Mapping[str, str]
+        self, those: Sequence[Task], texts: Mapping[str, str | None], alone: Mapping[str, str]
     ) -> None:
-        hashes = {one.name: one.sha256 for one in those if one.name in alone}
+        snippets = [task.snippet for task in those]
+        hashes = {one.name: one.sha256 for one in snippets if one.name in alone}
         changed = {name: text for name, text in alone.items() if text != texts[name]}
         if hashes:
             check = BatchCheck(
-                at=now(), model=self._name, key=self._key, checked=hashes, changed=changed
+                at=now(),
+                model=self._name,
+                key=self._key,
+                repeat=those[0].repeat,
+                checked=hashes,
+                changed=changed,
             )
             self._recorder.journal.append(check)
 

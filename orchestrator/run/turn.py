@@ -91,10 +91,11 @@ class Turn:
                 keeps=tuple(sorted(self._use.keys - {key})),
             )
         )
-        batches = Batches(self._options.batch, env.accelerator, self._options.max_crashes)
+        most_faults = self._options.max_crashes
+        batches = Batches(self._options.batch, env.accelerator, most_faults)
         pending = pending_tasks(snippets, self._options.repeats, self._use.done)
         tasks = self._tasks = batches.in_order(pending)
-        self._together = Together(batches, self._name, key, self._recorder)
+        self._together = Together(batches, self._name, key, self._recorder, most_faults)
         deaths = self._deaths = mine(key)
         self.key = key
         pending_s = sum(task.snippet.duration_s or 0.0 for task in tasks)

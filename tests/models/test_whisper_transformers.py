@@ -88,12 +88,17 @@ def _with_80_mels(folder):
     change_json(folder / "preprocessor_config.json", feature_size=80)
 
 
+def _without_generation_config(folder):
+    (folder / "generation_config.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (_for_fewer_tokens, "has wrong shapes of weights"),
         (add_token, "its tokenizer is of another model"),
         (_with_80_mels, "80"),
+        (_without_generation_config, "generation_config.json is not there"),
     ],
 )
 def test_what_is_of_another_model_is_an_error(
