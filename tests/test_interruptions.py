@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from conftest import ROOT, STACKS, runs
 
 from orchestrator.cli.orchestrate import PLAIN_OPTIONS, _options
+from orchestrator.environments.uv import run_uv
 from orchestrator.run.options import RunOptions
 
 # these tests count first tries
@@ -281,3 +283,20 @@ def test_a_changed_worker_or_checkpoint_is_run_again_on_resume(asrbench, clips, 
     weights.write_text("newest", encoding="utf-8")
     asrbench("orchestrate", "--resume", "latest", "--results", results)
     assert [row["Transcript"] for row in read_rows(results)] == ["newer newest"]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_as_a_command_of_uv_begins_leaves_neither_thread_nor_process(
+    monkeypatch, tmp_path, begun
+):
+    class Struck(threading.Timer):
+        def start(self):
+            if begun:
+                super().start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "Timer", Struck)
+    with pytest.raises(KeyboardInterrupt):
+        run_uv(["--version"], tmp_path, tmp_path / "log", "it cannot be asked")
+    assert not [one for one in threading.enumerate() if isinstance(one, Struck)]
+    assert not [one for one in psutil.Process().children() if one.name().startswith("uv")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import re
 import subprocess
@@ -94,10 +95,10 @@ def _run(
 
         timer = threading.Timer(TIMEOUT_S, end)
         timer.daemon = True
-        timer.start()
         said = []
         assert process.stderr is not None
         try:
+            timer.start()
             for line in process.stderr:
                 said.append(line)
                 if _PROGRESS.match(line):
@@ -108,7 +109,8 @@ def _run(
             raise
         finally:
             timer.cancel()
-            timer.join()
+            with contextlib.suppress(RuntimeError):  # Ctrl-C came before it had begun
+                timer.join()
         out.seek(0)
         return _Done(status, out.read(), "".join(said), over.is_set())
 
