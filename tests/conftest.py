@@ -29,7 +29,7 @@ from worker import BEHAVIOURS  # noqa: E402
 
 def pytest_addoption(parser):
     parser.addoption("--models", action="store_true", help="tests/models/, with envs of some GB")
-    parser.addoption("--long", action="store_true", help="those that take ten seconds or more")
+    parser.addoption("--long", action="store_true", help="those that take some ten seconds or more")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -168,6 +168,7 @@ def _started(results):
     return next(line for line in map(json.loads, lines) if line["kind"] == "model_started")
 
 
+@pytest.mark.long
 def test_what_its_index_lacks_is_taken_from_no_other(
     in_process, indexes, stack, clips, tmp_path, monkeypatch
 ):
@@ -312,6 +313,7 @@ def older(indexes, monkeypatch, tmp_path):
     return make
 
 
+@pytest.mark.long
 def test_a_stack_that_needs_an_older_torch_gets_the_first_row_that_has_it(in_process, older):
     folder = older("torch<2.7")
     done = in_process("env", "build", folder.name, "--stacks", folder)
