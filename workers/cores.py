@@ -7,14 +7,10 @@ import psutil
 CGROUPS = "/sys/fs/cgroup"  # with a container's share of the CPU, where it has one
 
 
-def physical_cores():
-    """Of the machine."""
-    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
-
-
 def usable_physical_cores():
     """Physical cores, as two threads on one core wait for each other; fewer if not all are ours."""
-    return max(1, min(physical_cores(), _usable()))
+    usable = _usable()
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
 
 
 def all_are_ours():
