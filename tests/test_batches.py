@@ -13,11 +13,13 @@ import soundfile
 from conftest import STACKS, stack_toml
 from journals import AT, attempt, plan, planned, report_of, started
 
-from orchestrator.run import live_worker
+from orchestrator.errors import AudioError
+from orchestrator.run import live_worker, recordings
 from orchestrator.run.attempts import of_batch
 from orchestrator.run.batches import AUTO_ON_CPU, AUTO_ON_OTHERS, Batches
 from orchestrator.run.options import ASSUMED_AUDIO_S, RunOptions
 from orchestrator.supervisor.transcription import Transcribed
+from orchestrator.views.plain import PlainView
 from schemas.records import Batch, BatchCheck, Energy
 
 MODELS = {
@@ -245,18 +247,24 @@ def test_an_answer_of_a_batch_ends_a_row_of_crashes(run):
     assert outcomes == ["crashed", "crashed", "ok", "ok", "crashed", "crashed", "ok"]
 
 
-def test_a_broken_recording_in_a_batch_costs_its_own_row(run, tmp_path, monkeypatch):
-    from orchestrator.errors import AudioError
-    from orchestrator.run import recordings
-
+@pytest.fixture
+def breaks(monkeypatch):
+    """breaks("1.wav", …): these cannot be decoded any more."""
     real = recordings.decode
 
-    def decode(audio, facts, *where):
-        if audio.name == "1.wav":
-            raise AudioError(f"{audio} is gone")
-        return real(audio, facts, *where)
+    def broken(*names):
+        def decode(audio, facts, *where):
+            if audio.name in names:
+                raise AudioError(f"{audio} is broken")
+            return real(audio, facts, *where)
 
-    monkeypatch.setattr(recordings, "decode", decode)
+        monkeypatch.setattr(recordings, "decode", decode)
+
+    return broken
+
+
+def test_a_broken_recording_in_a_batch_costs_its_own_row(run, breaks):
+    breaks("1.wav")
     _, rows, lines = run("plain", [1600, 1600, 1600], "--batch", "3", code=1)
     assert (rows["1"]["outcome"], rows["1"]["phase"]) == ("failed", "decode")
     assert {one["batch"]["size"] for one in attempts(lines) if one["batch"]} == {2}
@@ -281,6 +289,13 @@ def test_samples_of_a_batch_that_do_not_fit_are_out_of_memory_and_halve_it(
     assert not [one for one in lines if one["kind"] == "worker_ended"]
 
 
+def test_the_view_says_what_goes_on_around_the_first_comparison(run, monkeypatch):
+    stages = []
+    monkeypatch.setattr(PlainView, "stage", lambda self, model, stage: stages.append(stage))
+    run("plain", [1600] * 4, "--batch", "2")
+    assert stages[-3:] == ["transcribing", "comparing with one by one", "transcribing"]
+
+
 def test_what_batching_changes_is_told(run):
     done, rows, lines = run("changes", [1600, 3200, 800, 800], "--batch", "2")
     first, second = checks(lines)
@@ -303,18 +318,8 @@ def test_a_comparison_that_fails_costs_no_row_and_what_was_compared_is_kept(run,
     assert all(error.startswith("one by one, to compare with a batch") for error in ended)
 
 
-def test_a_batch_of_broken_recordings_is_not_the_one_that_is_compared(run, monkeypatch):
-    from orchestrator.errors import AudioError
-    from orchestrator.run import recordings
-
-    real = recordings.decode
-
-    def decode(audio, facts, *where):
-        if audio.name in ("0.wav", "1.wav"):
-            raise AudioError(f"{audio} is broken")
-        return real(audio, facts, *where)
-
-    monkeypatch.setattr(recordings, "decode", decode)
+def test_a_batch_of_broken_recordings_is_not_the_one_that_is_compared(run, breaks):
+    breaks("0.wav", "1.wav")
     _, _, lines = run("plain", [3200, 3200, 1600, 1600], "--batch", "2", code=1)
     assert [set(one["checked"]) for one in checks(lines)] == [{"2", "3"}]
 
@@ -329,9 +334,6 @@ def test_comparisons_that_kill_the_worker_come_to_an_end(run):
 
 
 def test_a_recording_that_vanishes_before_its_comparison_costs_nothing(run, monkeypatch):
-    from orchestrator.errors import AudioError
-    from orchestrator.run import recordings
-
     real, heard = recordings.decode, []
 
     def decode(audio, facts, *where):

@@ -15,6 +15,7 @@ from conftest import STACKS, stack_toml
 from gpu_trees import STRIX_HALO, STRIX_HALO_IS_THERE
 
 from orchestrator.checkpoint_record import CheckpointRecord, FileRecord, forget, remember
+from orchestrator.checkpoints import warm_cache
 from orchestrator.cli.check_lines import line
 from orchestrator.platforms.gpus.display_class import gpus_of
 from orchestrator.run.check_steps import MemoryFound
@@ -351,3 +352,26 @@ def test_memory_of_a_device_is_told_beside_that_of_the_worker():
     told = line(MemoryFound(peak, None, (held,)))
     assert told == "ok: at least 3.2 GB (pss-sum); 5.1 GB of 0000:c5:00.0 (drm-fdinfo)"
     assert line(MemoryFound(None, None)) == "ok: nothing on this system counts it"
+
+
+def test_a_file_without_an_end_is_read_no_further_than_its_size(monkeypatch, tmp_path):
+    """As some of the kernel's are, which call themselves regular and empty."""
+
+    class Endless:
+        reads = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+        def readinto(self, buffer):
+            self.reads += 1
+            assert self.reads < 5
+            return len(buffer)
+
+    (tmp_path / "weights").write_bytes(b"abc")
+    (tmp_path / "kmsg").touch()
+    monkeypatch.setattr(Path, "open", lambda self, *how, **more: Endless())
+    warm_cache(tmp_path)

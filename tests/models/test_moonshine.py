@@ -238,6 +238,29 @@ def test_options_cut_the_output_and_the_audio_and_are_recorded(run, sentences, t
     assert "max_s=64" in rows["too-long", "garden-rain"]["Error"]
 
 
+# 8 logical cores, two on each physical one
+ON_SOME_CORES = """
+import json, os, psutil
+from workers import moonshine
+asked, real = [], moonshine.open_session
+def open_session(file, device, threads):
+    asked.append(threads)
+    return real(file, device, threads)
+moonshine.open_session = open_session
+psutil.cpu_count = lambda logical: 8 if logical else 4
+os.cpu_count = lambda: 8
+for ours in ([0, 1, 4, 5], list(range(8))):
+    psutil.Process.cpu_affinity = lambda self: ours
+    moonshine.load(sys.argv[1], "cpu")
+moonshine.load(sys.argv[1], "cpu", threads=3)
+print(json.dumps(asked))
+"""
+
+
+def test_onnxruntime_binds_threads_to_cores_only_where_all_of_them_are_ours(inside, make):
+    assert inside(ON_SOME_CORES, make("tiny")) == [4, 4, 0, 0, 3, 3]
+
+
 def test_no_sound_and_odd_samples_are_no_error(inside, make):
     program = """
 import json, numpy
