@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,3 +274,34 @@ def made_cgroup():
     if made is None:
         pytest.skip("this user cannot make a memory cgroup here")
     return made
+
+
+@pytest.fixture
+def ctrl_c_after(monkeypatch):
+    """with ctrl_c_after(kind, method, when): Ctrl-C as a call of it is done, which has to end all.
+
+    when(arguments) → whether this call is the one.
+    """
+
+    @contextlib.contextmanager
+    def strike(kind, method, when=lambda arguments: True):
+        real = getattr(kind, method)
+
+        def struck(*arguments, **keywords):
+            done = real(*arguments, **keywords)
+            if when(arguments):
+                signal.raise_signal(signal.SIGINT)
+            return done
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(kind, method, struck)
+            yield
+
+    return strike
+
+
+def held():
+    """Of this process: descriptors, where they can be counted, children and threads."""
+    me = psutil.Process()
+    descriptors = None if sys.platform == "win32" else me.num_fds()
+    return descriptors, sorted(one.pid for one in me.children()), threading.enumerate()

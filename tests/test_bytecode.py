@@ -10,7 +10,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import STACKS, stack_toml
+from conftest import STACKS, held, stack_toml
 
 from orchestrator.environments import bytecode
 from orchestrator.environments.env import site_packages
@@ -152,6 +152,17 @@ def test_a_compiler_that_fails_fails_the_build_and_leaves_nothing(virtualenv, fa
         _compile(folder)
     assert list(folder.rglob("*.pyc")) == []
     assert list((folder.parent / "envs").rglob("*.pyc")) == []
+
+
+def test_ctrl_c_as_a_compiler_begins_leaves_nothing_behind(virtualenv, ctrl_c_after):
+    def compiles(arguments):
+        return any("compile_inside" in word for word in arguments[1])
+
+    folder = virtualenv("env", one="a = 1", other="a = 2")
+    before = held()
+    with ctrl_c_after(subprocess.Popen, "_execute_child", compiles):
+        _compile(folder)
+    assert held() == before
 
 
 def test_what_no_env_has_any_more_is_dropped(monkeypatch, tmp_path):

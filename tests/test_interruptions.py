@@ -14,10 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, STACKS, runs
+from conftest import ROOT, STACKS, held, runs
 
 from orchestrator.cli.orchestrate import PLAIN_OPTIONS, _options
 from orchestrator.environments.uv import run_uv
+from orchestrator.interruptions import interruptions_wait, terminate_like_ctrl_c
 from orchestrator.run.options import RunOptions
 
 # these tests count first tries
@@ -285,18 +286,47 @@ def test_a_changed_worker_or_checkpoint_is_run_again_on_resume(asrbench, clips, 
     assert [row["Transcript"] for row in read_rows(results)] == ["newer newest"]
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_ctrl_c_as_a_command_of_uv_begins_leaves_neither_thread_nor_process(
-    monkeypatch, tmp_path, begun
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        (subprocess.Popen, "_get_handles"),
+        (subprocess.Popen, "_execute_child"),
+        (threading.Timer, "start"),
+    ],
+    ids=["pipes", "process", "thread"],
+)
+def test_ctrl_c_as_a_command_of_uv_begins_leaves_nothing_behind(
+    ctrl_c_after, tmp_path, kind, method
 ):
-    class Struck(threading.Timer):
-        def start(self):
-            if begun:
-                super().start()
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading, "Timer", Struck)
-    with pytest.raises(KeyboardInterrupt):
+    before = held()
+    with ctrl_c_after(kind, method):
         run_uv(["--version"], tmp_path, tmp_path / "log", "it cannot be asked")
-    assert not [one for one in threading.enumerate() if isinstance(one, Struck)]
-    assert not [one for one in psutil.Process().children() if one.name().startswith("uv")]
+    assert held() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_waits_strikes_when_the_block_is_done(number):
+    done = []
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt), terminate_like_ctrl_c():
+        with interruptions_wait():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            done.append("all of it")
+        done.append("too much")
+    assert done == ["all of it"]
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_where_nothing_strikes_nothing_waits():
+    def elsewhere():
+        with interruptions_wait():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    handlers = []
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    with interruptions_wait():
+        pass
+    assert handlers == [signal.getsignal(signal.SIGINT)]

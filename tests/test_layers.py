@@ -38,6 +38,7 @@ orchestrator.audio
 orchestrator.scoring
 orchestrator.interference
 orchestrator.platforms
+orchestrator.interruptions
 orchestrator.paths
 orchestrator.files
 orchestrator.errors

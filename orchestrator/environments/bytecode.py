@@ -22,6 +22,7 @@ from pathlib import Path
 from orchestrator import paths
 from orchestrator.environments.env import site_packages
 from orchestrator.errors import EnvError
+from orchestrator.interruptions import interruptions_wait
 from orchestrator.platforms import venv_python
 
 TIMEOUT_S = 3600.0
@@ -122,14 +123,14 @@ def _compile(folder: Path, scratch: Path, modules: list[_Module]) -> dict[str, s
     python = [str(venv_python(folder)), "-I", "-S", "-X", "utf8", str(_INSIDE)]
     running: list[subprocess.Popen[str]] = []
     digests: dict[str, str] = {}
-    try:
+    with contextlib.ExitStack() as ends:
         for number in range(workers):
             job, result = scratch / f"job-{number}.json", scratch / f"compiled-{number}.json"
             sources = [str(one.source) for one in modules[number::workers]]
             job.write_text(json.dumps(sources), encoding="ascii")
             command = [*python, str(job), str(folder), str(result)]
-            running.append(
-                subprocess.Popen(
+            with interruptions_wait():
+                process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -137,7 +138,10 @@ def _compile(folder: Path, scratch: Path, modules: list[_Module]) -> dict[str, s
                     encoding="utf-8",
                     errors="replace",
                 )
-            )
+                ends.enter_context(process)
+                ends.callback(process.wait)
+                ends.callback(process.kill)
+            running.append(process)
         for number, process in enumerate(running):
             said = process.communicate(timeout=TIMEOUT_S)[1]
             if process.returncode:
@@ -147,10 +151,6 @@ def _compile(folder: Path, scratch: Path, modules: list[_Module]) -> dict[str, s
                     f"{process.returncode}; {last[0]}"
                 )
             digests |= json.loads((scratch / f"compiled-{number}.json").read_bytes())
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
     return digests
 
 

@@ -18,6 +18,7 @@ from uv import find_uv_bin
 from orchestrator.environments.causes import likely_cause
 from orchestrator.environments.sources import uv_environment, without_secrets
 from orchestrator.errors import EnvError
+from orchestrator.interruptions import interruptions_wait
 
 TIMEOUT_S = 3600.0  # several GB over a slow line
 HEAD_LINES = 6  # what went wrong
@@ -75,42 +76,40 @@ def _run(
     command: list[str], folder: Path, environment: dict[str, str], say: Callable[[str], None]
 ) -> _Done:
     how: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}
-    with (
-        tempfile.TemporaryFile("w+", **how) as out,
-        subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.PIPE,
-            **how,
-        ) as process,
-    ):
-        over = threading.Event()
+    over = threading.Event()
+    with contextlib.ExitStack() as ends:
+        with interruptions_wait():
+            out = ends.enter_context(tempfile.TemporaryFile("w+", **how))
+            process = ends.enter_context(
+                subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.PIPE,
+                    **how,
+                )
+            )
+            ends.callback(process.wait)
+            ends.callback(process.kill)
 
-        def end() -> None:
-            over.set()
-            process.kill()
+            def end() -> None:
+                over.set()
+                process.kill()
 
-        timer = threading.Timer(TIMEOUT_S, end)
-        timer.daemon = True
+            timer = threading.Timer(TIMEOUT_S, end)
+            timer.daemon = True
+            timer.start()
+            ends.callback(timer.join)
+            ends.callback(timer.cancel)
         said = []
         assert process.stderr is not None
-        try:
-            timer.start()
-            for line in process.stderr:
-                said.append(line)
-                if _PROGRESS.match(line):
-                    say(without_secrets(line.strip()))
-            status = process.wait()
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            timer.cancel()
-            with contextlib.suppress(RuntimeError):  # Ctrl-C came before it had begun
-                timer.join()
+        for line in process.stderr:
+            said.append(line)
+            if _PROGRESS.match(line):
+                say(without_secrets(line.strip()))
+        status = process.wait()
         out.seek(0)
         return _Done(status, out.read(), "".join(said), over.is_set())
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
-import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from orchestrator import machine, paths
 from orchestrator.checkpoints import find_checkpoint
 from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
 from orchestrator.files import write_whole
+from orchestrator.interruptions import terminate_like_ctrl_c
 from orchestrator.journal import Journal, journal_end, read_journal
 from orchestrator.reports.report import Report, make_report, write_files
 from orchestrator.reports.state import fold
@@ -131,7 +129,7 @@ def _run(
         view.begin([job.model.name for job in jobs], len(snippets), usable_s)
         recorder = Recorder(journal, view, folder)
         gc.freeze()  # a look at all that lives on anyway would take some ms of an attempt
-        with _terminate_like_ctrl_c():
+        with terminate_like_ctrl_c():
             for job in jobs:
                 run_model(job, snippets, held, prepared.options, recorder)
         journal.check()
@@ -246,17 +244,3 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
         write_whole(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise RunFolderError(f"cannot write {file}: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def _terminate_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, as a shutdown or a service manager sends it, ends a run as cleanly as Ctrl-C."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
