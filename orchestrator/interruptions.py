@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -26,7 +27,7 @@ def terminate_like_ctrl_c() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptions_wait() -> Iterator[None]:
-    """They strike when the block is done. For blocks of some ms, in which something is started.
+    """They strike when the block is done: a short one, in which something is started or ended.
 
     A Popen that is cut in half leaves its child running and its descriptors open, as nobody has
     them yet: what is to end them has to be in place when the block ends.
@@ -48,3 +49,10 @@ def interruptions_wait() -> Iterator[None]:
         for number in _INTERRUPTIONS:
             ends.callback(signal.signal, number, signal.signal(number, note))
         yield
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill it, if it runs, and wait until it is gone."""
+    with interruptions_wait():
+        process.kill()
+        process.wait()

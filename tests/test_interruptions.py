@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT, STACKS, held, runs
 
 from orchestrator.cli.orchestrate import PLAIN_OPTIONS, _options
+from orchestrator.environments import uv
 from orchestrator.environments.uv import run_uv
 from orchestrator.interruptions import interruptions_wait, terminate_like_ctrl_c
 from orchestrator.run.options import RunOptions
@@ -302,6 +303,24 @@ def test_ctrl_c_as_a_command_of_uv_begins_leaves_nothing_behind(
     with ctrl_c_after(kind, method):
         run_uv(["--version"], tmp_path, tmp_path / "log", "it cannot be asked")
     assert held() == before
+
+
+def test_ctrl_c_as_a_command_of_uv_ends_does_not_wait_for_its_time_to_be_over(
+    monkeypatch, tmp_path
+):
+    cancelled = []
+
+    class Struck(threading.Timer):
+        def cancel(self):
+            signal.raise_signal(signal.SIGINT)
+            super().cancel()
+            cancelled.append(self)
+
+    monkeypatch.setattr(threading, "Timer", Struck)
+    monkeypatch.setattr(uv, "TIMEOUT_S", 5.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_uv(["--version"], tmp_path, tmp_path / "log", "it cannot be asked")
+    assert [timer.is_alive() for timer in cancelled] == [False]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import STACKS, runs
+from conftest import STACKS, held, runs
 from rogue_hosts import LIMIT_S, PRELUDE, fault_of
 from trees import until
 
@@ -185,6 +187,26 @@ def test_an_interpreter_that_is_not_there_is_a_fault(tmp_path):
     fault = fault_of(Worker, spec, tmp_path / "log.txt")
     assert fault.outcome == "crashed"
     assert "cannot start" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "when"),
+    [
+        (subprocess.Popen, "_execute_child", lambda arguments: True),
+        (threading.Thread, "start", lambda arguments: arguments[0].name == "memory sampler"),
+    ],
+    ids=["process", "thread"],
+)
+def test_ctrl_c_as_a_worker_begins_leaves_nothing_behind(
+    puppet_env, tmp_path, ctrl_c_after, kind, method, when
+):
+    source = str(STACKS / "puppet" / "worker.py")
+    spec = WorkerSpec(venv_python(puppet_env), puppet_env, source, {}, {}, None, "cpu")
+    Worker(spec, tmp_path / "log.txt").close()  # the guardian stays
+    before = held()
+    with ctrl_c_after(kind, method, when):
+        Worker(spec, tmp_path / "log.txt")
+    assert held() == before
 
 
 def test_a_broken_recording_is_forgotten_by_the_real_host(puppet_env, tmp_path):

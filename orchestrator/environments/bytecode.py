@@ -22,7 +22,7 @@ from pathlib import Path
 from orchestrator import paths
 from orchestrator.environments.env import site_packages
 from orchestrator.errors import EnvError
-from orchestrator.interruptions import interruptions_wait
+from orchestrator.interruptions import end, interruptions_wait
 from orchestrator.platforms import venv_python
 
 TIMEOUT_S = 3600.0
@@ -139,8 +139,7 @@ def _compile(folder: Path, scratch: Path, modules: list[_Module]) -> dict[str, s
                     errors="replace",
                 )
                 ends.enter_context(process)
-                ends.callback(process.wait)
-                ends.callback(process.kill)
+                ends.callback(end, process)
             running.append(process)
         for number, process in enumerate(running):
             said = process.communicate(timeout=TIMEOUT_S)[1]

@@ -18,7 +18,7 @@ from uv import find_uv_bin
 from orchestrator.environments.causes import likely_cause
 from orchestrator.environments.sources import uv_environment, without_secrets
 from orchestrator.errors import EnvError
-from orchestrator.interruptions import interruptions_wait
+from orchestrator.interruptions import end, interruptions_wait
 
 TIMEOUT_S = 3600.0  # several GB over a slow line
 HEAD_LINES = 6  # what went wrong
@@ -91,18 +91,16 @@ def _run(
                     **how,
                 )
             )
-            ends.callback(process.wait)
-            ends.callback(process.kill)
+            ends.callback(end, process)
 
-            def end() -> None:
+            def end_late() -> None:
                 over.set()
                 process.kill()
 
-            timer = threading.Timer(TIMEOUT_S, end)
+            timer = threading.Timer(TIMEOUT_S, end_late)
             timer.daemon = True
             timer.start()
-            ends.callback(timer.join)
-            ends.callback(timer.cancel)
+            ends.callback(_end_timer, timer)
         said = []
         assert process.stderr is not None
         for line in process.stderr:
@@ -112,6 +110,12 @@ def _run(
         status = process.wait()
         out.seek(0)
         return _Done(status, out.read(), "".join(said), over.is_set())
+
+
+def _end_timer(timer: threading.Timer) -> None:
+    with interruptions_wait():  # without the first, the second would wait for an hour
+        timer.cancel()
+        timer.join()
 
 
 def _failed(what: str, status: int, log: Path, said: str) -> EnvError:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.errors import AudioError
+from orchestrator.interruptions import interruptions_wait
 from orchestrator.platforms import kernel_lines, worker_network
 from orchestrator.supervisor.channel import Channel, WorkerFault
 from orchestrator.supervisor.crashes import CRASH_LOG_LINES, python_stack
@@ -44,8 +45,12 @@ class Worker:
         self._started_at, self._started = time.perf_counter(), time.monotonic()
         self._log = log
         try:
-            self._scratch = make_scratch()
-            self._channel = self._open_channel()
+            with contextlib.ExitStack() as ends:  # nobody else has it yet
+                with interruptions_wait():
+                    self._scratch = make_scratch()
+                    self._channel = self._open_channel()
+                    ends.callback(self.close)
+                ends.pop_all()
         except (OSError, RuntimeError) as error:  # the latter: no thread can be started
             why = getattr(error, "strerror", None) or error
             raise WorkerFault(
@@ -176,10 +181,11 @@ class Worker:
 
         Its temporary files go too.
         """
-        left = self._channel.close()
-        if not remove_scratch(self._scratch):
-            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
-                log.write(f"[asrbench could not delete all of {self._scratch}]\n")
+        with interruptions_wait():
+            left = self._channel.close()
+            if not remove_scratch(self._scratch):
+                with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
+                    log.write(f"[asrbench could not delete all of {self._scratch}]\n")
         return left
 
     def _open_channel(self) -> Channel:
