@@ -23,6 +23,8 @@ FULL = Path("/dev/full")
         (["orchestrate", "--stacks", "no/such/folder"], "there is no such folder"),
         (["orchestrate", "--resume", "never"], "unknown run 'never'"),
         (["orchestrate", "--timeout", "0"], "0.0 is not in the range"),
+        (["orchestrate", "--batch", "all"], "'all' is neither auto nor a number from 1 to 256"),
+        (["orchestrate", "--batch", "0"], "'0' is neither auto nor"),
         (["orchestrate", "--timeout", "nan"], "--timeout"),
         (["orchestrate", "--max-crashes", "0"], "--max-crashes"),
         (["orchestrate", "--repeat", "100000000000000000000"], "--repeat"),

@@ -17,4 +17,9 @@ class BatchSizeType(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """As click asks for it."""
-        return value if value == "auto" else self._number.convert(value, param, ctx)
+        if value == "auto":
+            return value
+        try:
+            return self._number.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither auto nor a number from 1 to {MAX_BATCH}.", param, ctx)
