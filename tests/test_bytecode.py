@@ -154,10 +154,15 @@ def test_a_compiler_that_fails_fails_the_build_and_leaves_nothing(virtualenv, fa
     assert list((folder.parent / "envs").rglob("*.pyc")) == []
 
 
-def test_ctrl_c_as_a_compiler_begins_leaves_nothing_behind(virtualenv, ctrl_c_after):
+def test_ctrl_c_as_a_compiler_begins_leaves_nothing_behind(
+    virtualenv, ctrl_c_after, monkeypatch, tmp_path
+):
     def compiles(arguments):
-        return any("compile_inside" in word for word in arguments[1])
+        return str(slow) in arguments[1]
 
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\ntime.sleep(20)\n", encoding="utf-8")
+    monkeypatch.setattr(bytecode, "_INSIDE", slow)
     folder = virtualenv("env", one="a = 1", other="a = 2")
     before = held()
     with ctrl_c_after(subprocess.Popen, "_execute_child", compiles):

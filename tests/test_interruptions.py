@@ -323,6 +323,34 @@ def test_ctrl_c_as_a_command_of_uv_ends_does_not_wait_for_its_time_to_be_over(
     assert [timer.is_alive() for timer in cancelled] == [False]
 
 
+SLOW_BUILD = """
+import sys, time
+print("Building slow==1", file=sys.stderr, flush=True)
+time.sleep(20)
+open("done", "w").close()
+"""
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+def test_ctrl_c_ends_a_command_of_uv_that_has_work_to_do(monkeypatch, tmp_path, again):
+    class Struck(subprocess.Popen):
+        def kill(self):
+            if again:
+                signal.raise_signal(signal.SIGINT)
+            super().kill()
+
+    monkeypatch.setattr(subprocess, "Popen", Struck)
+    monkeypatch.setattr(uv, "find_uv_bin", lambda: sys.executable)
+    before = held()
+    with pytest.raises(KeyboardInterrupt):
+        run_uv(
+            ["-c", SLOW_BUILD], tmp_path, tmp_path / "log", "it cannot be built",
+            say=lambda line: signal.raise_signal(signal.SIGINT),
+        )  # fmt: skip
+    assert held() == before
+    assert not (tmp_path / "done").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_that_waits_strikes_when_the_block_is_done(number):
     done = []
