@@ -17,6 +17,7 @@ from trees import until
 from orchestrator import paths
 from orchestrator.errors import AudioError
 from orchestrator.platforms import venv_python
+from orchestrator.supervisor.log import LogPump
 from orchestrator.supervisor.spec import WorkerSpec
 from orchestrator.supervisor.transcription import Recording
 from orchestrator.supervisor.worker import Worker
@@ -206,6 +207,17 @@ def test_ctrl_c_as_a_worker_begins_leaves_nothing_behind(
     before = held()
     with ctrl_c_after(kind, method, when):
         Worker(spec, tmp_path / "log.txt")
+    assert held() == before
+
+
+def test_ctrl_c_as_a_worker_ends_leaves_nothing_behind(puppet_env, tmp_path, ctrl_c_after):
+    source = str(STACKS / "puppet" / "worker.py")
+    spec = WorkerSpec(venv_python(puppet_env), puppet_env, source, {}, {}, None, "cpu")
+    Worker(spec, tmp_path / "log.txt").close()  # the guardian stays
+    before = held()
+    one = Worker(spec, tmp_path / "log.txt")
+    with ctrl_c_after(LogPump, "join"):
+        one.close()
     assert held() == before
 
 
