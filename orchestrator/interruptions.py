@@ -47,7 +47,9 @@ def interruptions_wait() -> Iterator[None]:
     with contextlib.ExitStack() as ends:
         ends.callback(strike)
         for number in _INTERRUPTIONS:
-            ends.callback(signal.signal, number, signal.signal(number, note))
+            # one that is ignored, as in the background of a script, is so for what is started too
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                ends.callback(signal.signal, number, signal.signal(number, note))
         yield
 
 

@@ -377,3 +377,18 @@ def test_where_nothing_strikes_nothing_waits():
     with interruptions_wait():
         pass
     assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals outlive the start of a program")
+def test_what_is_ignored_is_ignored_by_what_is_started_too():
+    ask = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptions_wait():
+            signal.raise_signal(signal.SIGINT)
+            done = subprocess.run(
+                [sys.executable, "-c", ask], stdout=subprocess.PIPE, check=True, encoding="utf-8"
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done.stdout.strip() == "True"
