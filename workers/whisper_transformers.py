@@ -42,6 +42,7 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
     )
     check_generation(folder, model.generation_config)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    check_prompt(folder, processor.tokenizer, model.generation_config)
     check_tokenizer(folder, processor.tokenizer, model)
     # Whisper's own limit for a window; without any, transformers stops after 20 tokens
     model.generation_config.max_length = model.config.max_target_positions
@@ -56,6 +57,23 @@ def check_generation(folder, config):
             f"{folder}: its generation_config.json is not there, or no Whisper's: it lacks "
             f"{', '.join(sorted(lacking))}; take that of the model it was made from"
         )
+
+
+def check_prompt(folder, tokenizer, config):
+    """Raises RuntimeError if tokens of the prompt have other ids: without the tokenizer's files
+    transformers makes an empty one, and each text is empty.
+    """
+    found = tokenizer.get_vocab()
+    wanted = {
+        "<|startoftranscript|>": config.decoder_start_token_id,
+        "<|notimestamps|>": config.no_timestamps_token_id,
+    }
+    for token, number in wanted.items():
+        if found.get(token) != number:
+            raise RuntimeError(
+                f"{folder}: its tokenizer is not there, or of another model: {token} is "
+                f"{found.get(token)} in it, and {number} in generation_config.json"
+            )
 
 
 def describe(loaded):
