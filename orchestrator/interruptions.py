@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
+GONE_S = 5.0  # for a killed process to be gone
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -27,7 +28,7 @@ def terminate_like_ctrl_c() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptions_wait() -> Iterator[None]:
-    """They strike when the block is done: a short one, in which something is started or ended.
+    """They strike when the block is done, in which something is started, or ended within seconds.
 
     A Popen that is cut in half leaves its child running and its descriptors open, as nobody has
     them yet: what is to end them has to be in place when the block ends.
@@ -54,7 +55,7 @@ def interruptions_wait() -> Iterator[None]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill it, if it runs, and wait until it is gone."""
-    with interruptions_wait():
+    """Kill it, if it runs, and wait until it is gone, or cannot be killed."""
+    with interruptions_wait(), contextlib.suppress(subprocess.TimeoutExpired):
         process.kill()
-        process.wait()
+        process.wait(GONE_S)

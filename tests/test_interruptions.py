@@ -16,6 +16,7 @@ import psutil
 import pytest
 from conftest import ROOT, STACKS, held, runs
 
+from orchestrator import interruptions
 from orchestrator.cli.orchestrate import PLAIN_OPTIONS, _options
 from orchestrator.environments import uv
 from orchestrator.environments.uv import run_uv
@@ -349,6 +350,31 @@ def test_ctrl_c_ends_a_command_of_uv_that_has_work_to_do(monkeypatch, tmp_path, 
         )  # fmt: skip
     assert held() == before
     assert not (tmp_path / "done").exists()
+
+
+def test_a_command_of_uv_that_cannot_be_killed_is_given_up(monkeypatch, tmp_path):
+    started = []
+
+    class Immortal(subprocess.Popen):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            started.append(self)
+
+        def kill(self):
+            """What the system makes of it while a disk does not answer."""
+
+    monkeypatch.setattr(subprocess, "Popen", Immortal)
+    monkeypatch.setattr(uv, "find_uv_bin", lambda: sys.executable)
+    monkeypatch.setattr(interruptions, "GONE_S", 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        run_uv(
+            ["-c", SLOW_BUILD], tmp_path, tmp_path / "log", "it cannot be built",
+            say=lambda line: signal.raise_signal(signal.SIGINT),
+        )  # fmt: skip
+    (left,) = started
+    assert left.poll() is None
+    left.terminate()
+    left.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
