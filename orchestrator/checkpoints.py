@@ -44,7 +44,7 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
     if given is not None:
         if given.exists():
             return Checkpoint(given.absolute())
-        return Checkpoint(None, f"--checkpoint {model.name}={given}: there is no such file")
+        return Checkpoint(None, no_such_checkpoint(model.name, given))
     if model.checkpoint is None:
         return Checkpoint(None)
     try:
@@ -72,6 +72,11 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
         f"get it: asrbench models download {model.name}, "
         f"or name a copy: --checkpoint {model.name}=PATH",
     )
+
+
+def no_such_checkpoint(model: str, given: Path) -> str:
+    """What is said of one given by hand that is not there."""
+    return f"--checkpoint {model}={given}: there is no such file or folder"
 
 
 def missing_files(record: CheckpointRecord, snapshot: Path) -> list[str]:

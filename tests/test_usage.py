@@ -31,6 +31,19 @@ FULL = Path("/dev/full")
         (["orchestrate", "--retries", "1001"], "0<=x<=1000"),
         (["orchestrate", "--checkpoint", "pocketsphinx"], "expected MODEL=PATH"),
         (["orchestrate", "--checkpoint", "pocketsphinks=x"], "did you mean 'pocketsphinx'?"),
+        (
+            ["orchestrate", "--checkpoint", "pocketsphinx=no/such"],
+            "there is no such file or folder",
+        ),
+        (
+            ["orchestrate", "--checkpoint", "pocketsphinx=~/no-such"],
+            str(Path.home() / "no-such"),
+        ),
+        (["orchestrate", "--checkpoint", "pocketsphinx=~nobody-at-all/x"], "nobody-at-all"),
+        (
+            ["orchestrate", "--checkpoint", "pocketsphinx=.", "--checkpoint", "pocketsphinx=.."],
+            "--checkpoint is given twice for pocketsphinx",
+        ),
         (["orchestrate", "--bogus"], "No such option"),
         (["env", "build", "pocketsfinx"], "did you mean 'pocketsphinx'?"),
         (["env", "remove", "nothing"], "unknown stack 'nothing'"),

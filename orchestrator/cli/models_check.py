@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.shared import (
     accelerator_option,
+    checkpoint_path,
     json_option,
     package_options,
     run_options,
@@ -108,7 +109,7 @@ def _checkpoints(model: str, text: str | None) -> dict[str, Path]:
     path = text.removeprefix(f"{model}=")
     if not path:
         raise UsageError("--checkpoint names no path")
-    return {model: Path(path).absolute()}
+    return {model: checkpoint_path(path)}
 
 
 def _tell(step: Step) -> None:

@@ -10,10 +10,12 @@ from typing import Any, get_args
 import click
 
 from orchestrator import paths
+from orchestrator.checkpoints import no_such_checkpoint
 from orchestrator.cli import output
 from orchestrator.cli.batch_size import BatchSizeType
 from orchestrator.cli.memory_size import memory_size
 from orchestrator.cli.shared import (
+    checkpoint_path,
     json_option,
     package_options,
     results_option,
@@ -159,6 +161,8 @@ def command(
     run = None if resume is None else run_folder.find_run(resume, results)
     options = _options(given, orchestrate.recorded_options(run) if run else None)
     prepared = orchestrate.prepare(options)
+    for text in given["checkpoints"]:  # those of a resumed run may be gone: that is in its rows
+        _require_there(*_checkpoint(text))
     view = _view(as_json, quiet)
     for line in prepared.others:
         view.note(f"not run: {line}")
@@ -200,16 +204,29 @@ def _options(given: dict[str, Any], recorded: RunOptions | None) -> RunOptions:
         here = [folder for folder in chosen.get("stacks", ()) if folder.exists()]
         more = [folder.absolute() for folder in given["stacks"]]
         chosen["stacks"] = tuple(dict.fromkeys([*here, *more]))
-    checkpoints = dict(_checkpoint(text) for text in given["checkpoints"])
-    chosen["checkpoints"] = chosen.get("checkpoints", {}) | checkpoints
+    chosen["checkpoints"] = chosen.get("checkpoints", {}) | _checkpoints(given["checkpoints"])
     return run_options(chosen)
+
+
+def _checkpoints(texts: tuple[str, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for model, path in map(_checkpoint, texts):
+        if model in found:
+            raise UsageError(f"--checkpoint is given twice for {model}: {found[model]} and {path}")
+        found[model] = path
+    return found
 
 
 def _checkpoint(text: str) -> tuple[str, Path]:
     model, equals, path = text.partition("=")
     if not equals or not model or not path:
         raise UsageError(f"--checkpoint {text}: expected MODEL=PATH")
-    return model, Path(path)
+    return model, checkpoint_path(path)
+
+
+def _require_there(model: str, path: Path) -> None:
+    if not path.exists():
+        raise UsageError(no_such_checkpoint(model, path))
 
 
 def _view(as_json: bool, quiet: bool) -> View:

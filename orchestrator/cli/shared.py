@@ -84,6 +84,16 @@ json_option: Callable[[Any], Any] = click.option(
 )
 
 
+def checkpoint_path(text: str) -> Path:
+    """Where a checkpoint lies that was given by hand: behind "=", no shell opens a ~."""
+    from orchestrator.errors import UsageError
+
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"--checkpoint {text}: {error}") from error
+
+
 def run_options(chosen: dict[str, Any]) -> RunOptions:
     """Raises UsageError for what click lets pass: nan."""
     from pydantic import ValidationError
