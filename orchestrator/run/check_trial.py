@@ -22,6 +22,7 @@ from orchestrator.run.check_steps import (
     Trouble,
 )
 from orchestrator.run.launch import worker_spec
+from orchestrator.run.recordings import language_notes
 from orchestrator.run.surroundings import Surroundings
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.supervisor.channel import WorkerFault
@@ -122,7 +123,7 @@ class Trial:
                 self._measure(worker, surroundings)
                 return Step("speech", trouble=self._trouble(fault, worker))
             noticed = self._measure(worker, surroundings)
-        return Step("speech", found, remarks=(*self._remarks(found), *noticed))
+        return Step("speech", found, remarks=(*self._remarks(found, worker), *noticed))
 
     def _transcribe(self, worker: Worker) -> SpeechFound:
         """The recording's first seconds, handed over as in a run."""
@@ -147,14 +148,12 @@ class Trial:
             rtfx=audio_s / result.time_s if result.time_s else None,
         )
 
-    def _remarks(self, found: SpeechFound) -> tuple[str, ...]:
-        languages, language = self._here.job.model.languages, self._snippet.language
+    def _remarks(self, found: SpeechFound, worker: Worker) -> tuple[str, ...]:
         said = []
         if not found.text.strip():
             said.append("no text, although there is speech: try it on recordings of your own")
-        if languages and language not in languages:
-            said.append(f"the model knows {', '.join(languages)}, this is {language}")
-        return tuple(said)
+        known, language = self._here.job.model.languages, self._snippet.language
+        return (*said, *language_notes(language, known, worker.load_details))
 
     def _measure(self, worker: Worker, surroundings: Surroundings | None = None) -> tuple[str, ...]:
         """Keep what memory it took so far. Says what disturbed it, or could not be seen."""

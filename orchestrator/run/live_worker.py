@@ -95,7 +95,7 @@ class LiveWorker:
         self._measured_before += not warm_up
         was_warm, self.warm = self.warm, True
         measured = self._measured_with_next()
-        notes = (*notes_on(snippet, facts, self._job.model), *clock_notes(result))
+        notes = (*self._notes_on(snippet, facts), *clock_notes(result))
         if task.retry:
             notes += ("tried again alone, in a fresh worker: its time is without warm-up",)
         elif self._options.warm_up and not was_warm and not warm_up:
@@ -241,8 +241,11 @@ class LiveWorker:
     ) -> Attempt:
         if isinstance(result, AudioError):
             return undecoded(self._empty(task), result)
-        notes = (*notes_on(task.snippet, facts, self._job.model), *clock_notes(result))
+        notes = (*self._notes_on(task.snippet, facts), *clock_notes(result))
         return of_batch(self._empty(task), result, batch, facts.samples, measured, notes)
+
+    def _notes_on(self, snippet: Snippet, facts: DecodedFacts) -> tuple[str, ...]:
+        return notes_on(snippet, facts, self._job.model, self._worker.load_details)
 
     def _begin(self) -> None:
         if time.monotonic() - self._window_began > FRESH_S:

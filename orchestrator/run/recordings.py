@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.audio.decode import DecodedFacts, Samples, decode
 from orchestrator.errors import AudioError
 from orchestrator.snippets.snippet import Snippet
 from orchestrator.stacks import Model
 from orchestrator.supervisor.transcription import Recording, Transcribed
-from schemas.messages import SAMPLE_RATE_HZ
+from schemas.messages import SAMPLE_RATE_HZ, Scalar
 
 CLOCK_SLACK_S = 0.5
 CLOCK_SLACK = 0.1
+_CODE = re.compile(r"[a-z]{2,3}(?![a-z])")  # of a language; not "auto", not "english"
 
 
 def recording(snippet: Snippet, facts: DecodedFacts) -> Recording:
@@ -21,16 +23,33 @@ def recording(snippet: Snippet, facts: DecodedFacts) -> Recording:
     return Recording(snippet.name, _blocks(snippet, facts), samples_hint)
 
 
-def notes_on(snippet: Snippet, facts: DecodedFacts, model: Model) -> tuple[str, ...]:
-    """What a reader of its row should know."""
+def notes_on(
+    snippet: Snippet, facts: DecodedFacts, model: Model, loaded: Mapping[str, Scalar]
+) -> tuple[str, ...]:
+    """What a reader of its row should know. loaded: what the worker told of its settings."""
     notes = []
     if not snippet.reference:
         notes.append("empty reference: no WER, inserted words count in the corpus WER")
     if facts.clipped_samples:
         notes.append(f"{facts.clipped_samples} samples over full scale were clipped")
-    if model.languages and snippet.language.split("-")[0] not in model.languages:
-        notes.append(f"the model knows {', '.join(model.languages)}, not {snippet.language}")
+    notes += language_notes(snippet.language, model.languages, loaded)
     return tuple(notes)
+
+
+def language_notes(
+    language: str, known: Sequence[str], loaded: Mapping[str, Scalar]
+) -> tuple[str, ...]:
+    """Why a recording's language may not suit a model. known: by it; empty if its stack is silent.
+
+    loaded: what the worker told of its settings.
+    """
+    code = re.split("[-_]", language)[0]
+    asked = _CODE.match(str(loaded.get("option_language")))
+    if known and code not in known:
+        return (f"the model knows {', '.join(known)}, this is {language}",)
+    if asked and asked[0] != code:
+        return (f"the model was told to hear {asked[0]}, this is {language}: see its options",)
+    return ()
 
 
 def clock_notes(result: Transcribed) -> tuple[str, ...]:
