@@ -31,6 +31,7 @@ orchestrator.checkpoints
 orchestrator.checkpoint_record
 orchestrator.stacks
 orchestrator.stack_file
+orchestrator.worker_options
 orchestrator.remote_code
 orchestrator.supervisor
 orchestrator.snippets

@@ -296,6 +296,22 @@ def test_a_checkpoint_is_missing_found_verified_or_given(check, environment, mon
         assert steps["checkpoint"] == f"ok: given by hand: {weights}\n"
 
 
+def test_an_option_that_the_worker_does_not_take_is_blamed_and_nothing_else(check, stack):
+    file = stack / "pyproject.toml"
+    before = file.read_text(encoding="utf-8")
+    assert check("fine")[0].code == 0  # its env is there, and was proved with the options of then
+    file.write_text(before.replace('fate = "fine"', 'fete = "fine"'), encoding="utf-8")
+    try:
+        done, steps = check("fine")
+    finally:
+        file.write_text(before, encoding="utf-8")
+    assert done.code == 3
+    assert "unexpected keyword argument 'fete'" in steps["load"]
+    (following,) = [line for line in steps["load"].splitlines() if line.startswith("next: ")]
+    assert following.startswith(f"next: are its options in {file} right? ")
+    assert "asrbench models show fine --stacks" in following
+
+
 def test_an_env_that_cannot_be_built_is_told_and_the_checkpoint_still_looked_for(
     in_process, tmp_path
 ):

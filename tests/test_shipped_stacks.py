@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import stack_toml
 
 from orchestrator.stacks import load_stacks
 
@@ -74,3 +75,50 @@ def test_whisper_turbo_is_the_quantised_one(stacks):
     }
     assert builds["vulkan"].environment["GGML_VULKAN"] == "1"
     assert builds["rocm"].environment["GGML_HIP"] == "1"
+
+
+@pytest.mark.parametrize("columns", ["70", "80", "120"])
+def test_the_list_of_models_cuts_no_name(in_process, stacks, tmp_path, columns):
+    env = {"COLUMNS": columns, "HF_HUB_CACHE": str(tmp_path)}
+    done = in_process("models", "list", env=env)
+    first = [line.split()[0] for line in done.out.splitlines() if line.split()]
+    names = [model.name for stack in stacks.values() for model in stack.models]
+    assert [name for name in first if name in names] == names
+    assert "…" not in done.out
+    missing = ", ".join(name for name in names if name != "pocketsphinx")
+    assert f"its checkpoint is not on this machine: {missing}\n" in done.out
+    assert done.out.count("missing") == len(names) - 1
+    assert "get one: asrbench models download MODEL, or name a copy" in done.out
+
+
+def test_a_model_is_shown_with_the_options_that_its_stack_may_set(in_process):
+    done = in_process("models", "show", "voxtral-mini-3b")
+    takes = "{}; its worker also takes"
+    assert (
+        f"options            {takes} precision='auto', attention='sdpa', threads=None\n" in done.out
+    )
+    assert f"transcribe_options {takes} language='en', longest_s=1800.0, " in done.out
+    done = in_process("models", "show", "pocketsphinx")
+    assert "options            {}\ntranscribe_options {}\n" in done.out
+
+
+def test_options_are_read_from_a_worker_without_running_it(in_process, tmp_path):
+    text = stack_toml("own") + 'options = { size = "small" }\n'
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    worker = folder / "worker.py"
+    worker.write_text(
+        "raise SystemExit('it was run')\n"
+        "def load(checkpoint, device, /, size, *, deep: bool = SOME): ...\n"
+        "def transcribe(model, audio, **options): ...\n"
+        "def transcribe_batch(model, audios, prompt='ünd', beams=-1): ...\n",
+        encoding="utf-8",
+    )
+    done = in_process("models", "show", "own", "--stacks", folder)
+    assert 'options            {"size": "small"}; its worker also takes deep\n' in done.out
+    assert "transcribe_options {}; its worker also takes prompt='ünd', beams=-1\n" in done.out
+    worker.write_text("def load(:", encoding="utf-8")
+    done = in_process("models", "show", "own", "--stacks", folder)
+    assert (done.code, done.out) == (2, "")
+    assert f"{worker} cannot be read: " in done.err

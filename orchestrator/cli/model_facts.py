@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import click
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.checkpoint_files import size_words
 from orchestrator.checkpoint_record import recorded
-from orchestrator.checkpoints import find_checkpoint
+from orchestrator.checkpoints import Checkpoint, find_checkpoint
 from orchestrator.stacks import Model, Stack
 from orchestrator.views.console import table_console
 from orchestrator.views.text import printable
+from orchestrator.worker_options import worker_options
 
 
-def print_models(found: list[dict[str, Any]]) -> None:
-    """A line for each."""
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Model", "Stack", "Accelerators", "Languages", "Licence", "Checkpoint"):
-        table.add_column(heading)
-    for one in found:
+def print_models(found: list[dict[str, Any]], checkpoints: list[Checkpoint]) -> None:
+    """A line for each, and below what is wrong with checkpoints that cannot be used."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("Model", no_wrap=True)
+    for heading in ("Stack", "Accelerators", "Languages", "Licence"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("Checkpoint", overflow="fold", min_width=len("Checkpoint"))
+    problems: dict[str, list[str]] = {}
+    for one, checkpoint in zip(found, checkpoints, strict=True):
         cells = (
             one["model"],
             one["stack"],
@@ -31,10 +35,18 @@ def print_models(found: list[dict[str, Any]]) -> None:
             ", ".join(one["languages"]) or "-",
             one["licence"] or "-",
             ("runs code of its own; " if one["remote_code"] else "")
-            + ("ready" if one["ready"] else one["missing"]),
+            + ("ready" if one["ready"] else "missing"),
         )
         table.add_row(*(Text(printable(cell)) for cell in cells))
+        if checkpoint.problem:
+            problems.setdefault(checkpoint.problem, []).append(one["model"])
     table_console().print(table)
+    for problem, models in problems.items():
+        click.echo(printable(f"{problem}: {', '.join(models)}"))
+    if problems:
+        click.echo(
+            "get one: asrbench models download MODEL, or name a copy: --checkpoint MODEL=PATH"
+        )
 
 
 def of_model(stack: Stack, model: Model) -> dict[str, str]:
@@ -46,11 +58,22 @@ def of_model(stack: Stack, model: Model) -> dict[str, str]:
         "accelerators": ", ".join(stack.accelerators),
         "languages": ", ".join(model.languages) or "-",
         "licence": model.licence or "-",
-        "options": json.dumps(model.options, ensure_ascii=False, default=str),
-        "transcribing": json.dumps(model.transcribe_options, ensure_ascii=False, default=str),
+        "options": _options(stack, "options", model.options),
+        "transcribe_options": _options(stack, "transcribe_options", model.transcribe_options),
         "remote code": "yes: it runs code of its checkpoint" if model.remote_code else "no",
         "checkpoint": model.checkpoint or "none: its env brings all that it needs",
     }
+
+
+def _options(stack: Stack, key: str, given: dict[str, Any]) -> str:
+    """What its stack's file sets under that key, and what it could, with defaults."""
+    may = [
+        one.name if one.default is None else f"{one.name}={one.default}"
+        for one in worker_options(stack.worker_file)
+        if one.key == key and one.name not in given
+    ]
+    told = json.dumps(given, ensure_ascii=False, default=str)
+    return f"{told}; its worker also takes {', '.join(may)}" if may else told
 
 
 def of_checkpoint(model: Model) -> dict[str, str]:

@@ -44,9 +44,11 @@ def list_(stacks: tuple[Path, ...], as_json: bool) -> None:
     from orchestrator.stacks import load_stacks
 
     found: list[dict[str, Any]] = []
+    checkpoints = []
     for stack in load_stacks(stacks).values():
         for model in stack.models:
             checkpoint = find_checkpoint(model)
+            checkpoints.append(checkpoint)
             found.append(
                 {
                     "model": model.name,
@@ -64,7 +66,7 @@ def list_(stacks: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
-    print_models(found)
+    print_models(found, checkpoints)
 
 
 @command.command(epilog="\b\nExample:\n  asrbench models show pocketsphinx")
@@ -78,7 +80,7 @@ def show(model: str, stacks: tuple[Path, ...]) -> None:
 
     stack, found = find_model(load_stacks(stacks).values(), model)
     for name, value in {**of_model(stack, found), **of_checkpoint(found)}.items():
-        click.echo(f"{name:<13} {printable(value)}")
+        click.echo(f"{name:<18} {printable(value)}")
 
 
 @command.command(

@@ -18,6 +18,7 @@ from orchestrator.run.options import RunOptions
 from orchestrator.supervisor.channel import WorkerFault
 from schemas.records import MemoryPeak, Phase
 
+_WRONG_OPTION = re.compile(r"TypeError: (load|transcribe(_batch)?)\(\) in .+ \(options: .*\)$")
 _NOT_IMPORTED = re.compile(r"(ModuleNotFound|Import)Error: ")
 LONGER = 4  # times the limit that was too short
 
@@ -94,16 +95,25 @@ def of_fault(
         tips = [f"give it longer, if it is only slow: {here.check(*_longer(phase, here.options))}"]
         broken = [f"is its env broken? {here.rebuild()}"]
         tips += broken if phase == "spawn" else _elsewhere(here)
+    elif _WRONG_OPTION.match(what):
+        tips = [_options_tip(here)]
     elif phase == "spawn" or _NOT_IMPORTED.match(what):
         tips = [f"is its env broken? {here.rebuild()}"]
     else:
         tips = [*_elsewhere(here, what), *_of_files(files, here)]
+        if here.job.model.options or here.job.model.transcribe_options:
+            tips.append(_options_tip(here))
     return Trouble(what, "; or ".join(tips), fault.outcome, fault.message)
 
 
 def of_recording(error: AsrbenchError) -> Trouble:
     """The shipped recording is broken, which is no fault of the model."""
     return Trouble(str(error), "install asrbench again: this recording comes with it")
+
+
+def _options_tip(here: Circumstances) -> str:
+    show = here.command("models", "show", here.job.model.name)
+    return f"are its options in {here.job.stack.folder / 'pyproject.toml'} right? {show}"
 
 
 def _of_files(files: CheckpointFound, here: Circumstances) -> list[str]:

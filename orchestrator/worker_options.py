@@ -1,0 +1,57 @@
+"""Which options a worker takes, read from its source: to import it takes its env."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import StackError
+
+KEYS = {
+    "load": "options",
+    "transcribe": "transcribe_options",
+    "transcribe_batch": "transcribe_options",  # transcribe() may hand over all that it is given
+}
+_GIVEN = 2  # by the host, ahead of the options
+
+
+@dataclass(frozen=True)
+class WorkerOption:
+    """One that a stack's file may set for a model."""
+
+    key: str  # where in the file: options or transcribe_options
+    name: str
+    default: str | None  # in Python's words; None: it has none, or not one that stands there
+
+
+def worker_options(worker: Path) -> tuple[WorkerOption, ...]:
+    """In the source's order. Raises StackError for a file that is no Python."""
+    try:
+        parsed = ast.parse(worker.read_bytes())
+    except (OSError, SyntaxError, ValueError) as error:
+        raise StackError(f"{worker} cannot be read: {error}") from error
+    found = [
+        WorkerOption(KEYS[node.name], name, _literal(default))
+        for node in parsed.body
+        if isinstance(node, ast.FunctionDef) and node.name in KEYS
+        for name, default in _after_the_given(node.args)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _after_the_given(args: ast.arguments) -> list[tuple[str, ast.expr | None]]:
+    plain = [one.arg for one in (*args.posonlyargs, *args.args)]
+    defaults = [None] * (len(plain) - len(args.defaults)) + args.defaults
+    more = zip((one.arg for one in args.kwonlyargs), args.kw_defaults, strict=True)
+    return [*zip(plain, defaults, strict=True)][_GIVEN:] + [*more]
+
+
+def _literal(default: ast.expr | None) -> str | None:
+    if default is None:
+        return None
+    try:
+        ast.literal_eval(default)
+    except ValueError:
+        return None
+    return ast.unparse(default)
