@@ -43,8 +43,9 @@ def worker_options(worker: Path) -> tuple[WorkerOption, ...]:
 def _after_the_given(args: ast.arguments) -> list[tuple[str, ast.expr | None]]:
     plain = [one.arg for one in (*args.posonlyargs, *args.args)]
     defaults = [None] * (len(plain) - len(args.defaults)) + args.defaults
+    pairs = list(zip(plain, defaults, strict=True))
     more = zip((one.arg for one in args.kwonlyargs), args.kw_defaults, strict=True)
-    return [*zip(plain, defaults, strict=True)][_GIVEN:] + [*more]
+    return [*pairs[_GIVEN:], *more]
 
 
 def _literal(default: ast.expr | None) -> str | None:

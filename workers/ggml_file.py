@@ -28,6 +28,8 @@ def read_header(path):
 
     Raises ValueError that says what is wrong with the file, whatever it holds.
     """
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder, and this model's checkpoint is a file: ggml-….bin")
     size = os.path.getsize(path)
     if size == 0:
         raise ValueError(f"{path} is empty; fetch it again")

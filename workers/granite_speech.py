@@ -6,11 +6,11 @@ import torchaudio  # noqa: F401  so that a broken one shows when the env is chec
 import transformers
 from transformers import AutoProcessor, GraniteSpeechForConditionalGeneration
 
-from workers.lora import WITHOUT, load_lora, lora_layers
+from workers.lora import WITHOUT, load_lora, lora_layers, refuse_lora
 from workers.pieces import in_pieces, joined
 from workers.segments import SAMPLE_RATE_HZ
+from workers.tokenizer import check_tokenizer, require_tokenizer
 from workers.torch_model import (
-    check_tokenizer,
     described,
     existing_folder,
     generated,
@@ -43,7 +43,14 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
     )
     if model.config.has_lora_adapter:
         load_lora(model, folder)
+    else:
+        refuse_lora(folder)
+    require_tokenizer(folder, "tokenizer.json", "vocab.json")
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    if not processor.tokenizer.chat_template:
+        raise FileNotFoundError(
+            f"{folder} has no chat_template.jinja: the prompt's form is missing"
+        )
     processor.tokenizer.padding_side = "left"  # answers follow their prompts
     check_tokenizer(folder, processor.tokenizer, model)
     return model, processor

@@ -5,18 +5,18 @@ transformers goes on without one, or with random weights in it, and the text is 
 
 import os
 
-from workers.torch_model import check_keys
+from workers.torch_model import check_keys, check_weight_files
 
+CONFIG = "adapter_config.json"
 # for from_pretrained: the base alone, as it would tell of the adapter's keys and not of its own
 WITHOUT = {"adapter_kwargs": {"subfolder": "none"}}
 
 
 def load_lora(model, folder, name="default"):
     """Raises FileNotFoundError or RuntimeError if the adapter is not really there."""
-    if not os.path.isfile(os.path.join(folder, "adapter_config.json")):
-        raise FileNotFoundError(
-            f"{folder} has no adapter_config.json: the speech adapter is missing"
-        )
+    if not os.path.isfile(os.path.join(folder, CONFIG)):
+        raise FileNotFoundError(f"{folder} has no {CONFIG}: the speech adapter is missing")
+    check_weight_files(folder)
     found = model.load_adapter(folder, adapter_name=name)
     check_keys(folder, found.to_dict())
     model.set_adapter(name)
@@ -25,6 +25,14 @@ def load_lora(model, folder, name="default"):
         raise RuntimeError(f"{folder}: its adapter cannot be switched on")
     if not lora_layers(model):
         raise RuntimeError(f"{folder}: its adapter changes nothing")
+
+
+def refuse_lora(folder):
+    """Raises RuntimeError if there is one, where the model's config says that there is none."""
+    if os.path.isfile(os.path.join(folder, CONFIG)):
+        raise RuntimeError(
+            f"{folder} has {CONFIG}, and its config.json says that it has no adapter"
+        )
 
 
 def lora_layers(model, name=""):

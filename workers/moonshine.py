@@ -22,10 +22,10 @@ MIN_S, LIMIT_S = 0.1, 64.0  # the library's assert_audio_size()
 LIMIT_TOKENS = 192  # what the decoder was made for
 
 
-def load(checkpoint, device, threads=None, max_s=29.0, tokens_per_s=6.5):
-    """max_s: of one piece; the default is where LIMIT_TOKENS does not cut what tokens_per_s allows.
-
-    tokens_per_s: the authors' rule, without which the model repeats itself.
+def load(checkpoint, device, size=None, threads=None, max_s=29.0, tokens_per_s=6.5):
+    """size: "tiny" or "base", which the checkpoint then has to be. max_s: of one piece; the default
+    is where LIMIT_TOKENS does not cut what tokens_per_s allows, the authors' rule, without which
+    the model repeats itself.
     """
     if not 1.0 <= max_s < LIMIT_S or tokens_per_s <= 0:
         raise ValueError(
@@ -38,18 +38,20 @@ def load(checkpoint, device, threads=None, max_s=29.0, tokens_per_s=6.5):
     asked = threads or (0 if all_are_ours() else cores)
     files = [_existing(checkpoint, name) for name in (ENCODER, DECODER)]
     encoder, decoder = (open_session(file, device, asked) for file in files)
-    size = _size(encoder, decoder, checkpoint)
+    found = _size(encoder, decoder, checkpoint)
+    if size not in (None, found):
+        raise ValueError(f"{checkpoint} is Moonshine {found}, and this model is {size}")
     tokenizer = load_tokenizer()
     _check_tokenizer(decoder, tokenizer, checkpoint)
     return SimpleNamespace(
-        library=_library_model(dict(zip(files, (encoder, decoder))), checkpoint, size),
+        library=_library_model(dict(zip(files, (encoder, decoder))), checkpoint, found),
         tokenizer=tokenizer,
         max_s=max_s,
         tokens_per_s=tokens_per_s,
         details={
             "device": device,
             "precision": precision((encoder, decoder)),
-            "size": size,
+            "size": found,
             "threads": threads or cores,
             "max_s": max_s,
             "tokens_per_s": tokens_per_s,

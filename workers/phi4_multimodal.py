@@ -18,8 +18,8 @@ from transformers import Phi4MultimodalForCausalLM, Phi4MultimodalProcessor
 from workers.lora import load_lora, lora_layers
 from workers.phi4 import LONGEST_S, PROMPT, chat, check_turns, transcript
 from workers.segments import SAMPLE_RATE_HZ
+from workers.tokenizer import check_tokenizer, require_tokenizer
 from workers.torch_model import (
-    check_tokenizer,
     check_type,
     described,
     existing_folder,
@@ -50,6 +50,7 @@ def load(checkpoint, device, precision="auto", attention="eager", threads=None):
         attn_implementation=attention,
     )
     load_lora(model, os.path.join(folder, ADAPTER), ADAPTER)
+    require_tokenizer(folder, "tokenizer.json", "vocab.json")
     processor = Phi4MultimodalProcessor.from_pretrained(folder, local_files_only=True)
     check_tokenizer(folder, processor.tokenizer, model)
     check_turns(folder, processor.tokenizer.get_vocab(), processor.audio_token)

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 from workers.lora import lora_layers
 from workers.phi4 import LONGEST_S, PROMPT, chat, check_turns, transcript
 from workers.segments import SAMPLE_RATE_HZ
+from workers.tokenizer import check_tokenizer, require_tokenizer
 from workers.torch_model import (
     check_keys,
-    check_tokenizer,
     check_type,
     described,
     existing_folder,
@@ -54,6 +54,7 @@ def load(checkpoint, device, trust_remote_code, precision="auto", attention="eag
     check_keys(folder, found)
     if not lora_layers(model, ADAPTER):
         raise RuntimeError(f"{folder}: its adapter {ADAPTER!r} is missing or changes nothing")
+    require_tokenizer(folder, "tokenizer.json", "vocab.json")
     processor = AutoProcessor.from_pretrained(
         folder, trust_remote_code=trust_remote_code, local_files_only=True
     )

@@ -1,13 +1,14 @@
 """What workers on PyTorch share: the device, the precision, weights that are all there.
 
-Nothing here falls back: another device, a weight that the checkpoint lacks or has too many, a
-tokenizer of another model are errors.
+Nothing here falls back: another device, a weight that the checkpoint lacks or has too many are
+errors.
 """
 
 import json
 import os
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 NAMES_SHOWN = 3
 SHORTEST_ANSWER = 16  # tokens, however short the audio
@@ -47,6 +48,7 @@ def torch_precision(name, device, on_gpu):
 def load_weights(model_class, checkpoint, device, dtype, **settings):
     """A model with all its weights on the device, ready to infer. Raises RuntimeError if not."""
     check_type(checkpoint, model_class.config_class.model_type)
+    check_weight_files(checkpoint)
     torch.manual_seed(0)
     model, found = model_class.from_pretrained(
         checkpoint,
@@ -76,6 +78,17 @@ def check_type(checkpoint, wanted, hint=""):
         raise RuntimeError(f"{checkpoint} is of type {found!r}, and {wanted!r} is needed{hint}")
 
 
+def check_weight_files(folder):
+    """Raises RuntimeError that names the file which is cut off or no safetensors at all."""
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".safetensors"):
+            try:
+                safe_open(os.path.join(folder, name), "pt")
+            except SafetensorError as error:
+                said = f"{os.path.join(folder, name)} is damaged; fetch it again: {error}"
+                raise RuntimeError(said) from error
+
+
 def check_keys(checkpoint, found):
     """Raises RuntimeError for a checkpoint that is not what the model's class expects.
 
@@ -93,17 +106,6 @@ def check_keys(checkpoint, found):
             shown = ", ".join(names[:NAMES_SHOWN])
             more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
             raise RuntimeError(f"{checkpoint} {words} weights: {shown}{more}")
-
-
-def check_tokenizer(checkpoint, tokenizer, model):
-    """Raises RuntimeError if the tokenizer has tokens that the model has no weights for."""
-    highest = max(tokenizer.get_vocab().values())
-    rows = model.get_input_embeddings().weight.shape[0]
-    if highest >= rows:
-        raise RuntimeError(
-            f"{checkpoint}: its tokenizer is of another model: it counts to {highest}, and the "
-            f"weights are for {rows} tokens"
-        )
 
 
 def generated(model, inputs, limits, beams=1):

@@ -5,8 +5,8 @@ from transformers import AutoProcessor, VoxtralForConditionalGeneration
 
 from workers.pieces import in_pieces, joined
 from workers.segments import SAMPLE_RATE_HZ
+from workers.tokenizer import check_tokenizer, require_tokenizer
 from workers.torch_model import (
-    check_tokenizer,
     described,
     existing_folder,
     generated,
@@ -28,6 +28,7 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
         torch_precision(precision, place, on_gpu="bfloat16"),
         attn_implementation=attention,
     )
+    require_tokenizer(folder, "tekken.json")
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     check_tokenizer(folder, processor.tokenizer, model)
     return model, processor

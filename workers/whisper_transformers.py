@@ -11,8 +11,8 @@ from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from workers.pieces import in_pieces, joined
 from workers.segments import SAMPLE_RATE_HZ
+from workers.tokenizer import check_tokenizer, require_tokenizer
 from workers.torch_model import (
-    check_tokenizer,
     described,
     existing_folder,
     load_weights,
@@ -41,6 +41,7 @@ def load(checkpoint, device, precision="auto", attention="sdpa", threads=None):
         attn_implementation=attention,
     )
     check_generation(folder, model.generation_config)
+    require_tokenizer(folder, "tokenizer.json", "vocab.json")
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     check_prompt(folder, processor.tokenizer, model.generation_config)
     check_tokenizer(folder, processor.tokenizer, model)
@@ -60,9 +61,7 @@ def check_generation(folder, config):
 
 
 def check_prompt(folder, tokenizer, config):
-    """Raises RuntimeError if tokens of the prompt have other ids: without the tokenizer's files
-    transformers makes an empty one, and each text is empty.
-    """
+    """Raises RuntimeError if tokens of the prompt have other ids, as each text is empty then."""
     found = tokenizer.get_vocab()
     wanted = {
         "<|startoftranscript|>": config.decoder_start_token_id,
@@ -71,7 +70,7 @@ def check_prompt(folder, tokenizer, config):
     for token, number in wanted.items():
         if found.get(token) != number:
             raise RuntimeError(
-                f"{folder}: its tokenizer is not there, or of another model: {token} is "
+                f"{folder}: its tokenizer is of another model: {token} is "
                 f"{found.get(token)} in it, and {number} in generation_config.json"
             )
 

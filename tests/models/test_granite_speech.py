@@ -128,6 +128,14 @@ def _with_other_weights(folder):
     rename_weights(folder / "model.safetensors", old, old.replace("up_proj", "uq_proj"))
 
 
+def _with_an_adapter_that_is_not_asked_for(folder):
+    change_json(folder / "config.json", has_lora_adapter=False)
+
+
+def _without_chat_template(folder):
+    (folder / "chat_template.jinja").unlink()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -136,6 +144,8 @@ def _with_other_weights(folder):
         (_with_another_adapter, "q_proj.lora_A"),
         (_with_other_weights, "up_proj.weight"),
         (add_token, "its tokenizer is of another model"),
+        (_with_an_adapter_that_is_not_asked_for, "its config.json says that it has no adapter"),
+        (_without_chat_template, "has no chat_template.jinja"),
     ],
 )
 def test_an_adapter_or_weights_that_are_not_there_are_an_error(

@@ -297,6 +297,8 @@ def broken(make, maker, env, sentences, tmp_path, monkeypatch):
     def broken(how):
         if how == "a file":
             return make("base") / ENCODER
+        if how == "tiny":
+            return make("tiny")
         if how in ("other size", "other tokenizer"):
             return odd(how)
         encoder, decoder = ((make("base") / name).read_bytes() for name in (ENCODER, DECODER))
@@ -330,6 +332,7 @@ def broken(make, maker, env, sentences, tmp_path, monkeypatch):
         ("mixed", "they are of different models"),
         ("not its files", "no Moonshine of a known size: its decoder has 0 layers"),
         ("other size", "no Moonshine of a known size: its decoder has 7 layers with heads of 44"),
+        ("tiny", "is Moonshine tiny, and this model is base"),
         ("other tokenizer", "scores 32769 tokens, and the library's tokenizer has 32768"),
     ],
 )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from models.files import change_json
 
 ASKED = """
 import json, torch
@@ -88,3 +92,53 @@ def test_a_checkpoint_of_another_model_is_told_before_memory_is_taken(
 def test_a_folder_without_a_config_is_no_checkpoint(worker, tmp_path):
     said = worker("distil-whisper", REFUSED, "whisper_transformers", tmp_path)
     assert said == f"FileNotFoundError: {tmp_path} has no config.json: it is no checkpoint"
+
+
+def _cut_off(file):
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+def _without_tokenizer(folder):
+    """Nothing else: what it would be made from is the only sign of it."""
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tekken.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _with_another_end(folder):
+    for name in ("generation_config.json", "config.json"):
+        file = folder / name
+        if "eos_token_id" in json.loads(file.read_text(encoding="utf-8")):
+            change_json(file, eos_token_id=[7, 9])
+
+
+@pytest.mark.parametrize("model", WORKERS)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: _cut_off(folder / "model.safetensors"), "model.safetensors is damaged"),
+        (_without_tokenizer, "its tokenizer is missing"),
+        (_with_another_end, "and the model's with 7, 9"),
+    ],
+    ids=["weights cut off", "no tokenizer", "another end"],
+)
+def test_damage_is_told_by_the_name_of_what_is_damaged(
+    worker, checkpoint_of, broken, model, change, words
+):
+    stack, module, *_ = WORKERS[model]
+    folder = broken(checkpoint_of(model), change)
+    said = worker(stack, REFUSED, module, folder)
+    assert words in said
+    assert str(folder) in said
+
+
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [("granite-speech-3.3-2b", "."), ("phi-4-multimodal", "speech-lora")],
+)
+def test_an_adapter_that_is_cut_off_is_named(worker, checkpoint_of, broken, model, place):
+    stack, module, *_ = WORKERS[model]
+    file = "adapter_model.safetensors"
+    folder = broken(checkpoint_of(model), lambda folder: _cut_off(folder / place / file))
+    said = worker(stack, REFUSED, module, folder)
+    assert f"{folder / place / file} is damaged; fetch it again" in said

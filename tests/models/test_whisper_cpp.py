@@ -226,6 +226,13 @@ def test_a_damaged_checkpoint_is_a_row_that_says_so(orchestrate, ggml_files, tmp
     assert not any(line["kind"] == "worker_ended" for line in journal)
 
 
+def test_a_folder_is_no_checkpoint(orchestrate, tmp_path):
+    folder = tmp_path / "models é"
+    folder.mkdir()
+    [row], _, _ = orchestrate(folder)
+    assert f"{folder} is a folder, and this model's checkpoint is a file" in row["Error"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -92,15 +92,14 @@ def _without_generation_config(folder):
     (folder / "generation_config.json").unlink()
 
 
-def _without_tokenizer(folder):
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
-        (folder / name).unlink()
+def _with_another_prompt(folder):
+    change_json(folder / "generation_config.json", no_timestamps_token_id=50_362)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_without_tokenizer, "its tokenizer is not there, or of another model"),
+        (_with_another_prompt, "<|notimestamps|> is 50364 in it, and 50362 in"),
         (_for_fewer_tokens, "has wrong shapes of weights"),
         (add_token, "its tokenizer is of another model"),
         (_with_80_mels, "80"),
