@@ -18,9 +18,11 @@ from orchestrator.checkpoint_record import (
     belongs,
     read_records,
 )
+from orchestrator.checkpoint_weights import weights_problem
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.remote_code import COMMIT
 from orchestrator.stacks import Model
+from schemas.records import CheckpointProof, CheckpointUsed
 
 WARM_BLOCK_BYTES = 1 << 22
 
@@ -32,6 +34,7 @@ class Checkpoint:
     path: Path | None
     problem: str | None = None  # why it is missing
     fix: str | None = None  # the command that gets it
+    used: CheckpointUsed | None = None  # what speaks for the files that are there
 
     @property
     def missing(self) -> str | None:
@@ -43,35 +46,47 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
     """The file or folder given by hand, else the one in the standard hub cache."""
     if given is not None:
         if given.exists():
-            return Checkpoint(given.absolute())
+            path = given.absolute()
+            return Checkpoint(path, used=CheckpointUsed(path=str(path), proof="given"))
         return Checkpoint(None, no_such_checkpoint(model.name, given))
     if model.checkpoint is None:
         return Checkpoint(None)
     try:
-        records = read_records()
+        found = _find_in_hub_cache(model.checkpoint, model.revision)
     except (CheckpointError, UsageError) as error:  # nobody may have asked for this model
         return Checkpoint(None, str(error))
-    repository, _, file = model.checkpoint.partition(":")
-    known = next((one for one in records if one.is_of(model.checkpoint, model.revision)), None)
+    if isinstance(found, Checkpoint):
+        return found
+    return Checkpoint(
+        None,
+        found,
+        f"get it: asrbench models download {model.name}, "
+        f"or name a copy: --checkpoint {model.name}=PATH",
+    )
+
+
+def _find_in_hub_cache(checkpoint: str, revision: str | None) -> Checkpoint | str:
+    """It, or why it is missing. Raises CheckpointError or UsageError."""
+    records = read_records()
+    repository, _, file = checkpoint.partition(":")
+    known = next((one for one in records if one.is_of(checkpoint, revision)), None)
     problem = "its checkpoint is not on this machine"
     if known is not None:
         snapshot = snapshot_folder(known.repository, known.commit)
         lacking = missing_files(known, snapshot)
         if not lacking:
-            return _in_hub_cache(snapshot / file if file else snapshot)
+            return _in_hub_cache(snapshot / file if file else snapshot, known.commit, known)
         if len(lacking) < len(known.files):
-            problem = f"{len(lacking)} of {len(known.files)} files of its checkpoint are missing"
-    else:
-        for snapshot in _snapshots(repository, model.revision):
-            wanted = snapshot / file if file else snapshot
-            if wanted.exists() and not _is_a_part(snapshot, repository, file, records):
-                return _in_hub_cache(wanted)
-    return Checkpoint(
-        None,
-        problem,
-        f"get it: asrbench models download {model.name}, "
-        f"or name a copy: --checkpoint {model.name}=PATH",
-    )
+            return f"{len(lacking)} of {len(known.files)} files of its checkpoint are missing"
+        return problem
+    for snapshot in _snapshots(repository, revision):
+        wanted = snapshot / file if file else snapshot
+        if wanted.exists() and not _is_a_part(snapshot, repository, file, records):
+            lacks = weights_problem(wanted)
+            if lacks is None:
+                return _in_hub_cache(wanted, snapshot.name)
+            problem = lacks
+    return problem
 
 
 def no_such_checkpoint(model: str, given: Path) -> str:
@@ -143,12 +158,12 @@ def hub_cache() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "huggingface" / "hub"
 
 
-def _in_hub_cache(path: Path) -> Checkpoint:
-    try:
-        paths.require_utf8("its checkpoint", path)
-    except UsageError as error:  # nobody may have asked for this model
-        return Checkpoint(None, str(error))
-    return Checkpoint(path)
+def _in_hub_cache(path: Path, commit: str, record: CheckpointRecord | None = None) -> Checkpoint:
+    paths.require_utf8("its checkpoint", path)
+    proof: CheckpointProof = "verified" if record else "unverified"
+    at = record.verified_at if record else None
+    used = CheckpointUsed(path=str(path), proof=proof, commit=commit, verified_at=at)
+    return Checkpoint(path, used=used)
 
 
 def _snapshots(repository: str, revision: str | None) -> list[Path]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from schemas.messages import Details
 
 Outcome = Literal["ok", "failed", "crashed", "out_of_memory", "timed_out", "protocol_error"]
 Accelerator = Literal["cpu", "cuda", "rocm", "directml", "vulkan", "mps"]
+# each file was compared with its hash; given by hand; or some other program fetched it
+CheckpointProof = Literal["verified", "given", "unverified"]
 Phase = Literal["env", "download", "spawn", "load", "decode", "transcribe", "idle", "shutdown"]
 
 
@@ -62,6 +64,15 @@ class Plan(_Record):
     batch: int | Literal["auto"] = 1
 
 
+class CheckpointUsed(_Record):
+    """Which files of a model were measured, and what speaks for them."""
+
+    path: str
+    proof: CheckpointProof
+    commit: str | None = None  # of the hub's repository; None: given by hand
+    verified_at: AwareDatetime | None = None  # when each file had the hash that the hub names
+
+
 class ModelStarted(_Record):
     """A model's turn on one accelerator begins.
 
@@ -75,6 +86,7 @@ class ModelStarted(_Record):
     accelerator: Accelerator
     env: str
     lock_sha256: str
+    checkpoint: CheckpointUsed | None = None  # None: it needs none
     variables: dict[str, str] = {}  # that tune its workers: the accelerator's, and the user's own
     fell_back: tuple[str, ...] = ()  # which better accelerators are not used, and why
     keeps: tuple[str, ...] = ()  # keys of the model's other accelerators: their answers hold, too

@@ -233,8 +233,44 @@ def test_a_folder_of_a_repository_is_fetched_found_and_removed_by_itself(
 
 def test_what_another_program_fetched_of_a_folder_is_found(models, stack, cached):
     stack('[tool.asrbench.models.part]\ncheckpoint = "owner/repo:folder/"\n')
-    (cached / "snapshots" / COMMIT / "folder").mkdir(parents=True)
+    folder = cached / "snapshots" / COMMIT / "folder"
+    folder.mkdir(parents=True)
+    assert ready(models)["part"] is False
+    (folder / "weights").write_bytes(b"")
     assert ready(models)["part"] is True
+
+
+def _index(*files):
+    return json.dumps({"metadata": {}, "weight_map": {f"w.{name}": name for name in files}})
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"config.json": "{}", "tokenizer.json": "{}", "LICENSE": ""},
+         "only parts without weights are on this machine"),
+        ({"model.safetensors.index.json": _index("a.safetensors", "b.safetensors"),
+          "a.safetensors": ""}, "of its checkpoint b.safetensors is not on this machine"),
+        ({"model.safetensors.index.json": _index("a", "b", "c"), "c": ""},
+         "of its checkpoint a and 1 more is not on this machine"),
+        ({"model.safetensors.index.json": _index("a", "/etc/x", "../y"), "a": ""}, None),
+        ({"model.safetensors.index.json": "[" * 100_000, "a": ""}, None),
+        ({"model.safetensors.index.json": '{"weight_map": 3}', "a": ""}, None),
+        ({"deep/model.onnx": ""}, None),
+    ],
+)  # fmt: skip
+def test_what_another_program_fetched_in_part_is_not_taken_for_a_checkpoint(
+    models, stack, cached, files, words
+):
+    stack('[tool.asrbench.models.part]\ncheckpoint = "owner/repo"\n')
+    for name, content in files.items():
+        file = cached / "snapshots" / COMMIT / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+    assert ready(models)["part"] is (words is None)
+    shown = models("show", "part").out
+    if words:
+        assert f"{words}; get it: asrbench models download part" in shown
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ orchestrator.hub
 orchestrator.checkpoint_files
 orchestrator.checkpoints
 orchestrator.checkpoint_record
+orchestrator.checkpoint_weights
 orchestrator.stacks
 orchestrator.stack_file
 orchestrator.worker_options

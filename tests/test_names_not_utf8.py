@@ -95,7 +95,9 @@ def test_a_hub_cache_that_no_record_could_name_costs_its_own_models_only(
     (stack / "pyproject.toml").write_text(text, encoding="utf-8")
     (stack / "worker.py").write_text("", encoding="utf-8")
     hub = tmp_path / os.fsdecode(b"b\xff")
-    (hub / "models--owner--repo" / "snapshots" / "one").mkdir(parents=True)
+    snapshot = hub / "models--owner--repo" / "snapshots" / "one"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.bin").write_bytes(b"weights")
     done = asrbench(
         "orchestrate", "--models", "far,puppet", "--stacks", STACKS, "--stacks", stack,
         "--snippets", clips("say"), "--results", tmp_path / "r", "--json",

@@ -180,6 +180,41 @@ def test_models_that_need_a_checkpoint_are_named_with_the_command_that_gets_it(a
     assert {one["model"]: one["ready"] for one in listed.json()}["far-away"] is True
 
 
+def test_the_run_record_says_which_checkpoint_was_measured(asrbench, clips, tmp_path):
+    stack = tmp_path / "far"
+    stack.mkdir()
+    text = (STACKS / "puppet" / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.partition("[tool.asrbench.models")[0].replace('"puppet"', '"far"')
+    for name in ("fetched", "given", "none"):
+        repository = "" if name == "none" else f'checkpoint = "owner/{name}"\n'
+        text += f"[tool.asrbench.models.{name}]\n{repository}"
+    (stack / "pyproject.toml").write_text(text, encoding="utf-8")
+    for name in ("worker.py", "requirements.lock"):
+        (stack / name).write_bytes((STACKS / "puppet" / name).read_bytes())
+    snapshot = tmp_path / "hub" / "models--owner--fetched" / "snapshots" / ("ab" * 20)
+    snapshot.mkdir(parents=True)
+    by_hand = tmp_path / "by hand"
+    for file in (snapshot / "model.bin", by_hand):
+        file.write_bytes(b"weights")
+    done = asrbench(
+        "orchestrate", "--stacks", stack, "--snippets", clips("say"), "--models",
+        "fetched,given,none", "--checkpoint", f"given={by_hand}", "--results", tmp_path / "r",
+        env={"HF_HUB_CACHE": str(tmp_path / "hub")},
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    record = json.loads((tmp_path / "r" / "latest" / "run.json").read_text(encoding="utf-8"))
+    assert {name: one["checkpoint"] for name, one in record["envs"].items()} == {
+        "fetched": {
+            "path": str(snapshot),
+            "proof": "unverified",
+            "commit": "ab" * 20,
+            "verified_at": None,
+        },
+        "given": {"path": str(by_hand), "proof": "given", "commit": None, "verified_at": None},
+        "none": None,
+    }
+
+
 def test_the_live_view_draws_on_a_terminal(environment, puppet_env, clips, tmp_path):
     """Under a real pseudo-terminal, as a person sees it."""
     pty = pytest.importorskip("pty")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from orchestrator import paths
 from orchestrator.accelerators import Way
-from orchestrator.checkpoint_record import recorded
 from orchestrator.checkpoints import warm_cache
 from orchestrator.environments.choice import choose
 from orchestrator.environments.lock import read_lock
@@ -120,21 +119,14 @@ def _fresh_log(job: ModelJob) -> Path:
 
 
 def _checkpoint(here: Circumstances) -> Step:
-    job = here.job
-    path, model = job.checkpoint.path, job.model
-    if job.checkpoint.problem:
+    checkpoint, used = here.job.checkpoint, here.job.checkpoint.used
+    if checkpoint.problem:
         return Step("checkpoint", trouble=check_advice.of_checkpoint(here))
-    note = remote_code_note(job, here.options)
-    remarks = (note,) if note else ()
-    if model.name in here.options.checkpoints:
-        return Step("checkpoint", CheckpointFound(path, "given"), remarks=remarks)
-    if path is None or model.checkpoint is None:
-        return Step("checkpoint", CheckpointFound(None, "none needed"), remarks=remarks)
-    record = recorded(model.checkpoint, model.revision)
-    if record is None:  # another program fetched it
-        return Step("checkpoint", CheckpointFound(path, "unverified"), remarks=remarks)
-    found = CheckpointFound(path, "verified", record.verified_at)
-    return Step("checkpoint", found, remarks=remarks)
+    note = remote_code_note(here.job, here.options)
+    found = CheckpointFound(None, "none needed")
+    if used:
+        found = CheckpointFound(checkpoint.path, used.proof, used.verified_at)
+    return Step("checkpoint", found, remarks=(note,) if note else ())
 
 
 def _has_prints(log: Path) -> bool:

@@ -11,7 +11,14 @@ from pydantic import TypeAdapter
 
 from orchestrator.environments.choice import Asked
 from schemas.messages import Details
-from schemas.records import Accelerator, DeviceMemory, LoadTimes, MemoryPeak, Outcome
+from schemas.records import (
+    Accelerator,
+    CheckpointProof,
+    DeviceMemory,
+    LoadTimes,
+    MemoryPeak,
+    Outcome,
+)
 
 StepName = Literal["env", "checkpoint", "load", "speech", "device", "memory"]
 
@@ -34,7 +41,7 @@ class CheckpointFound:
     """Where the model's files are, and what speaks for them."""
 
     path: Path | None
-    proof: Literal["verified", "given", "unverified", "none needed"]
+    proof: CheckpointProof | Literal["none needed"]
     verified_at: datetime.datetime | None = None
 
 

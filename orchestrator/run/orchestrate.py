@@ -229,11 +229,10 @@ def _earlier_sessions(folder: Path) -> dict[str, Any]:
 
 
 def _envs(folder: Path) -> dict[str, Any]:
-    """Of each model that started: its env and the hash of its lock."""
+    """Of each model that started: its env, the hash of its lock, its checkpoint."""
+    told = {"accelerator", "env", "lock_sha256", "checkpoint", "variables", "fell_back"}
     return {
-        line.model: line.model_dump(
-            include={"accelerator", "env", "lock_sha256", "variables", "fell_back"}
-        )
+        line.model: line.model_dump(mode="json", include=told)
         for line in read_journal(folder / "journal.jsonl")
         if line.kind == "model_started"
     }

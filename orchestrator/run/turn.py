@@ -86,6 +86,7 @@ class Turn:
                 accelerator=env.accelerator,
                 env=env.folder.name,
                 lock_sha256=env.lock_sha256,
+                checkpoint=self._job.checkpoint.used,
                 variables=tuning(env.variables),
                 fell_back=self._use.fell_back,
                 keeps=tuple(sorted(self._use.keys - {key})),
