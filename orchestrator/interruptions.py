@@ -6,7 +6,8 @@ import contextlib
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 GONE_S = 5.0  # for a killed process to be gone
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
@@ -37,21 +38,58 @@ def interruptions_wait() -> Iterator[None]:
         yield
         return
     waiting: list[int] = []
+    before: dict[int, Any] = {}
+    over = False
 
     def note(signum: int, frame: object) -> None:
-        waiting.append(signum)
+        if not over:
+            waiting.append(signum)
+        elif callable(before[signum]):  # the other one struck while this one was put back
+            before[signum](signum, frame)
 
     def strike() -> None:
         for number in waiting[:1]:
             signal.raise_signal(number)
 
+    try:
+        with contextlib.ExitStack() as ends:
+            ends.callback(strike)
+            for number in _INTERRUPTIONS:
+                before[number] = signal.getsignal(number)
+                # one that is ignored, as in the background of a script, is so for what is started
+                if before[number] not in (signal.SIG_IGN, None):
+                    ends.callback(signal.signal, number, before[number])
+                    signal.signal(number, note)
+            yield
+    finally:
+        over = True
+
+
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """What it said, and its status. An interruption at any moment ends it, too.
+
+    Raises OSError, subprocess.TimeoutExpired.
+    """
     with contextlib.ExitStack() as ends:
-        ends.callback(strike)
-        for number in _INTERRUPTIONS:
-            # one that is ignored, as in the background of a script, is so for what is started too
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                ends.callback(signal.signal, number, signal.signal(number, note))
-        yield
+        with interruptions_wait():
+            process = ends.enter_context(
+                subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    encoding="utf-8",
+                    errors="replace",
+                )
+            )
+            ends.callback(end, process)
+        stdout, stderr = process.communicate(timeout=timeout_s)
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -20,7 +20,7 @@ from orchestrator import interruptions
 from orchestrator.cli.orchestrate import PLAIN_OPTIONS, _options
 from orchestrator.environments import uv
 from orchestrator.environments.uv import run_uv
-from orchestrator.interruptions import interruptions_wait, terminate_like_ctrl_c
+from orchestrator.interruptions import interruptions_wait, run, terminate_like_ctrl_c
 from orchestrator.run.options import RunOptions
 
 # these tests count first tries
@@ -306,6 +306,15 @@ def test_ctrl_c_as_a_command_of_uv_begins_leaves_nothing_behind(
     assert held() == before
 
 
+@pytest.mark.parametrize("method", ["_get_handles", "_execute_child", "communicate"])
+def test_ctrl_c_around_another_command_leaves_nothing_behind(ctrl_c_after, tmp_path, method):
+    before = held()
+    program = "import time; time.sleep(600)" if method == "_execute_child" else ""
+    with ctrl_c_after(subprocess.Popen, method):
+        run([sys.executable, "-c", program])
+    assert held() == before
+
+
 def test_ctrl_c_as_a_command_of_uv_ends_does_not_wait_for_its_time_to_be_over(
     monkeypatch, tmp_path
 ):
@@ -389,6 +398,13 @@ def test_an_interruption_that_waits_strikes_when_the_block_is_done(number):
         done.append("too much")
     assert done == ["all of it"]
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_handler_that_an_interruption_leaves_behind_does_what_the_one_before_did():
+    with interruptions_wait():
+        left = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        left(signal.SIGINT, None)
 
 
 def test_where_nothing_strikes_nothing_waits():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from trees import until
 from orchestrator import paths
 from orchestrator.errors import AudioError
 from orchestrator.platforms import venv_python
+from orchestrator.supervisor import worker as worker_room
 from orchestrator.supervisor.log import LogPump
 from orchestrator.supervisor.spec import WorkerSpec
 from orchestrator.supervisor.transcription import Recording
@@ -68,6 +70,7 @@ ROGUES = [
 
 
 HEARD = "start(); hear(); hear(); read(); "
+TOO_EARLY = "start(); hear(); text('a')"
 
 
 @pytest.mark.parametrize(
@@ -76,18 +79,16 @@ HEARD = "start(); hear(); hear(); read(); "
         (HEARD + "text('b'); text('a')", "answered for 'b' with 4 samples; sent were 4 of 'a'"),
         (HEARD + "text('a'); text('b', samples=3)", "answered for 'b' with 3 samples"),
         (HEARD + "text('a'); send(m.Partial('b', 'x'))", "sent 'partial' out of turn"),
-        ("start(); hear(); text('a'); open(FLAG, 'w').close()", "before it had all of the audio"),
+        (TOO_EARLY, "before it had all of the audio"),
     ],
 )
-def test_a_wrong_answer_to_a_batch_is_a_protocol_error(worker, tmp_path, script, words):
-    flag = tmp_path / "answered"
-
+def test_a_wrong_answer_to_a_batch_is_a_protocol_error(worker, script, words):
     def second():
-        if "FLAG" in script:
-            until(flag.exists)
+        if script == TOO_EARLY:
+            until(lambda: one._channel._events.qsize())
         yield np.zeros(4, np.float32)
 
-    one = worker(f"FLAG = {str(flag)!r}\n" + script + "; time.sleep(600)")
+    one = worker(script + "; time.sleep(600)")
     one.load(LIMIT_S)
     both = [Recording("a", iter([np.zeros(4, np.float32)]), 4), Recording("b", second(), 4)]
     fault = fault_of(one.transcribe_together, both, LIMIT_S)
@@ -219,6 +220,24 @@ def test_ctrl_c_as_a_worker_ends_leaves_nothing_behind(puppet_env, tmp_path, ctr
     with ctrl_c_after(LogPump, "join"):
         one.close()
     assert held() == before
+
+
+def test_ctrl_c_does_not_wait_for_a_workers_files_to_be_deleted(puppet_env, tmp_path, monkeypatch):
+    source = str(STACKS / "puppet" / "worker.py")
+    spec = WorkerSpec(venv_python(puppet_env), puppet_env, source, {}, {}, None, "cpu")
+    one = Worker(spec, tmp_path / "log.txt")
+    real, deleted = worker_room.remove_scratch, []
+
+    def slow(folder):
+        signal.raise_signal(signal.SIGINT)
+        deleted.append(folder)
+
+    monkeypatch.setattr(worker_room, "remove_scratch", slow)
+    with pytest.raises(KeyboardInterrupt):
+        one.close()
+    assert deleted == []
+    monkeypatch.setattr(worker_room, "remove_scratch", real)
+    one.close()
 
 
 def test_a_broken_recording_is_forgotten_by_the_real_host(puppet_env, tmp_path):

@@ -22,7 +22,7 @@ from pathlib import Path
 from orchestrator import paths
 from orchestrator.environments.env import site_packages
 from orchestrator.errors import EnvError
-from orchestrator.interruptions import end, interruptions_wait
+from orchestrator.interruptions import end, interruptions_wait, run
 from orchestrator.platforms import venv_python
 
 TIMEOUT_S = 3600.0
@@ -72,7 +72,8 @@ def drop_unused() -> int:
 
 def _modules(folder: Path) -> Iterator[_Module]:
     python = [str(venv_python(folder)), "-I", "-S", "-c", _ASK]
-    asked = subprocess.run(python, capture_output=True, check=True, timeout=60, encoding="utf-8")
+    asked = run(python, timeout_s=60)
+    asked.check_returncode()
     tag, magic = asked.stdout.split()
     for site in site_packages(folder):
         for source in site.rglob("*.py"):

@@ -7,7 +7,6 @@ installing; pip can, for the interpreter that it is told, and checks the same ha
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tarfile
 import tomllib
@@ -23,6 +22,7 @@ from orchestrator.environments.locks import Say
 from orchestrator.environments.sources import named_index, uv_environment, without_secrets
 from orchestrator.environments.torch_lock import LOCK_FILE, torch_sources
 from orchestrator.errors import EnvError
+from orchestrator.interruptions import run
 from orchestrator.stacks import Stack
 
 MAX_PYPROJECT_BYTES = 1 << 20
@@ -116,15 +116,7 @@ def _pip(env: Env, folder: Path, words: list[str], variables: dict[str, str]) ->
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
         kept.pop(name, None)
     kept |= {"PYTHONUTF8": "1", **variables}
-    done = subprocess.run(
-        command,
-        env=kept,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    done = run(command, kept)
     said = without_secrets(f"{done.stdout}{done.stderr}")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:

@@ -181,12 +181,13 @@ class Worker:
 
         Its temporary files go too.
         """
-        with interruptions_wait():
-            left = self._channel.close()
+        try:
+            with interruptions_wait():
+                return self._channel.close()
+        finally:
             if not remove_scratch(self._scratch):
                 with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
                     log.write(f"[asrbench could not delete all of {self._scratch}]\n")
-        return left
 
     def _open_channel(self) -> Channel:
         try:
