@@ -179,3 +179,4 @@ def test_a_worker_gets_what_it_is_tuned_with_and_no_paths_or_tokens(monkeypatch,
     assert "leak" not in seen.values()
     assert seen["PATH"] == os.environ["PATH"]
     assert (seen["OMP_NUM_THREADS"], seen["HF_HUB_OFFLINE"]) == ("3", "1")
+    assert seen["TQDM_DISABLE"] == "1"

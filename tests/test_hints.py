@@ -49,7 +49,7 @@ def test_an_interrupted_run_goes_on_by_the_command_it_ended_with(
     out, _ = controller.communicate(timeout=30)
     assert controller.returncode == 130
     resumed = paste(out, "go on    ")
-    assert "puppet: 1 snippets to do" in resumed.out, resumed.err
+    assert "puppet: 1 snippet to do" in resumed.out, resumed.err
 
 
 def test_a_run_on_a_full_disk_goes_on_by_the_command_in_its_error(

@@ -152,7 +152,7 @@ def test_a_torn_last_line_is_dropped_and_said(asrbench, puppet_env, clips, tmp_p
     done = asrbench("orchestrate", "--resume", "latest", "--results", results)
     assert done.code == 0
     assert "torn" in done.out
-    assert "puppet: 1 snippets to do" in done.out
+    assert "puppet: 1 snippet to do" in done.out
     assert outcomes(results) == {"00-say": "ok", "01-dict": "ok"}
 
 
@@ -163,7 +163,7 @@ def test_a_changed_recording_is_heard_again_on_resume(asrbench, puppet_env, clip
     (folder / "00-raise.wav").write_bytes((folder / "01-dict.wav").read_bytes())
     done = asrbench("orchestrate", "--resume", "latest", "--results", results)
     assert done.code == 0, done.out
-    assert "puppet: 1 snippets to do" in done.out
+    assert "puppet: 1 snippet to do" in done.out
 
 
 def test_a_run_folder_in_use_names_its_holder(environment, asrbench, puppet_env, clips, tmp_path):

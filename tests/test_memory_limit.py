@@ -14,7 +14,7 @@ def test_another_memory_limit_measures_anew(run_puppet, clips, asrbench, tmp_pat
     resume = ("orchestrate", "--resume", "latest", "--results", tmp_path / "results")
     assert "puppet: 0 snippets to do" in asrbench(*resume).out
     done = asrbench(*resume, "--memory-limit", "4GB")
-    assert "puppet: 1 snippets to do" in done.out
+    assert "puppet: 1 snippet to do" in done.out
     assert done.code == 0
 
 

@@ -82,7 +82,7 @@ def test_repeats_that_are_missing_are_made_on_resume(run_puppet, clips, asrbench
     whole = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(whole[:-1]))
     done = asrbench("orchestrate", "--resume", "latest", "--results", tmp_path / "results")
-    assert "puppet: 1 snippets to do" in done.out
+    assert "puppet: 1 snippet to do" in done.out
     assert done.code == 0
 
 

@@ -85,7 +85,7 @@ TOO_EARLY = "start(); hear(); text('a')"
 def test_a_wrong_answer_to_a_batch_is_a_protocol_error(worker, script, words):
     def second():
         if script == TOO_EARLY:
-            until(lambda: one._channel._events.qsize())
+            until(one._channel._events.qsize)
         yield np.zeros(4, np.float32)
 
     one = worker(script + "; time.sleep(600)")

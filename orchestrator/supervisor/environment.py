@@ -50,6 +50,7 @@ def worker_environment(scratch: Path, variables: Mapping[str, str] | None = None
             "HF_TOKEN_PATH": os.devnull,  # the token that `hf auth login` left in HF_HOME
             "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            "TQDM_DISABLE": "1",  # bars in the log, and in the last lines of one that died
         }
     )
 
