@@ -23,9 +23,8 @@ class PlainView:
 
     def model_begins(self, model: str, pending: int, pending_audio_s: float) -> None:
         """See View."""
-        self._say(
-            f"{model}: {pending} {'snippet' if pending == 1 else 'snippets'} to do, {minutes(pending_audio_s)} of audio"
-        )
+        snippets = "snippet" if pending == 1 else "snippets"
+        self._say(f"{model}: {pending} {snippets} to do, {minutes(pending_audio_s)} of audio")
 
     def stage(self, model: str, stage: str) -> None:
         """See View."""
