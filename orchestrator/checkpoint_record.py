@@ -7,7 +7,8 @@ right, so a name such as "main" means the same commit tomorrow, and verifying ne
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 import filelock
@@ -25,6 +26,7 @@ from pydantic import (
 from orchestrator import paths
 from orchestrator.errors import CheckpointError
 from orchestrator.files import write_whole
+from orchestrator.stacks import Model
 
 DEFAULT_REVISION = "main"  # what a hub means when no revision is asked for
 MAX_FILE_BYTES = 1 << 60
@@ -45,9 +47,13 @@ def _inside(name: str) -> str:
     return name
 
 
-def belongs(name: str, place: str) -> bool:
-    """Whether a file of a repository is in this place of it: a file, a "folder/", or "" for all."""
-    return name == place or ((place.endswith("/") or not place) and name.startswith(place))
+def belongs(name: str, place: str, without: Sequence[str] = ()) -> bool:
+    """Whether a file of a repository is in this place of it: a file, a "folder/", or "" for all.
+
+    without: patterns of names, as a shell has them, where * also takes slashes.
+    """
+    there = name == place or ((place.endswith("/") or not place) and name.startswith(place))
+    return there and not any(fnmatchcase(name, pattern) for pattern in without)
 
 
 class _Strict(BaseModel):
@@ -80,6 +86,7 @@ class CheckpointRecord(_Strict):
     repository: str
     file: str | None = None  # or a "folder/"; None: the whole repository
     revision: str  # as it was asked for
+    without: tuple[str, ...] = ()  # patterns of files that were left out
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
     licence: str | None = None  # as the hub names it
     verified_at: AwareDatetime
@@ -90,10 +97,11 @@ class CheckpointRecord(_Strict):
         """Of all its files."""
         return sum(file.size_bytes for file in self.files)
 
-    def is_of(self, checkpoint: str, revision: str | None) -> bool:
-        """Whether a model that asks for these means this one."""
+    def is_of(self, model: Model) -> bool:
+        """Whether this is what the model asks for."""
         own = f"{self.repository}:{self.file}" if self.file else self.repository
-        return (own, self.revision) == (checkpoint, revision or DEFAULT_REVISION)
+        asked = (model.checkpoint, model.revision or DEFAULT_REVISION, model.without)
+        return (own, self.revision, self.without) == asked
 
 
 class _Record(_Strict):
@@ -117,9 +125,9 @@ def read_records() -> tuple[CheckpointRecord, ...]:
         ) from error
 
 
-def recorded(checkpoint: str, revision: str | None) -> CheckpointRecord | None:
-    """What is known of a checkpoint. Raises CheckpointError if the file is damaged."""
-    return next((one for one in read_records() if one.is_of(checkpoint, revision)), None)
+def recorded(model: Model) -> CheckpointRecord | None:
+    """What is known of its checkpoint. Raises CheckpointError if the file is damaged."""
+    return next((one for one in read_records() if one.is_of(model)), None)
 
 
 def remember(new: CheckpointRecord) -> None:
@@ -135,10 +143,11 @@ def forget(old: CheckpointRecord) -> None:
 
 
 def _same(one: CheckpointRecord, other: CheckpointRecord) -> bool:
-    return (one.repository, one.file, one.revision) == (
+    return (one.repository, one.file, one.revision, one.without) == (
         other.repository,
         other.file,
         other.revision,
+        other.without,
     )
 
 

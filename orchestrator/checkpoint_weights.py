@@ -15,6 +15,7 @@ class _Index(BaseModel):
     weight_map: dict[str, str]  # tensor → file
 
 
+WEIGHTS = "model.safetensors"  # as transformers names them
 _BESIDE_WEIGHTS = {".jinja", ".json", ".md", ".model", ".py", ".tiktoken", ".txt"}
 _PROSE = {"LICENSE", "NOTICE", "README"}
 MAX_INDEX_BYTES = 1 << 25  # with a line for each of some 100,000 tensors
@@ -39,9 +40,10 @@ def _may_be_weights(file: Path) -> bool:
 
 
 def _indexed(folder: Path) -> set[str]:
-    """Names of the files that indexes of transformers spread the weights over."""
+    """Names of the files over which transformers' index spreads the weights, where it is used."""
     found: set[str] = set()
-    for index in folder.glob("*.safetensors.index.json"):
+    index = folder / f"{WEIGHTS}.index.json"
+    if not (folder / WEIGHTS).is_file():
         with contextlib.suppress(OSError, ValueError):  # the worker will say
             if index.stat().st_size <= MAX_INDEX_BYTES:
                 found.update(_Index.model_validate_json(index.read_bytes()).weight_map.values())

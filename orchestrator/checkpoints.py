@@ -52,7 +52,7 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
     if model.checkpoint is None:
         return Checkpoint(None)
     try:
-        found = _find_in_hub_cache(model.checkpoint, model.revision)
+        found = _find_in_hub_cache(model, model.checkpoint)
     except (CheckpointError, UsageError) as error:  # nobody may have asked for this model
         return Checkpoint(None, str(error))
     if isinstance(found, Checkpoint):
@@ -65,11 +65,11 @@ def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
     )
 
 
-def _find_in_hub_cache(checkpoint: str, revision: str | None) -> Checkpoint | str:
+def _find_in_hub_cache(model: Model, checkpoint: str) -> Checkpoint | str:
     """It, or why it is missing. Raises CheckpointError or UsageError."""
     records = read_records()
     repository, _, file = checkpoint.partition(":")
-    known = next((one for one in records if one.is_of(checkpoint, revision)), None)
+    known = next((one for one in records if one.is_of(model)), None)
     problem = "its checkpoint is not on this machine"
     if known is not None:
         snapshot = snapshot_folder(known.repository, known.commit)
@@ -79,7 +79,7 @@ def _find_in_hub_cache(checkpoint: str, revision: str | None) -> Checkpoint | st
         if len(lacking) < len(known.files):
             return f"{len(lacking)} of {len(known.files)} files of its checkpoint are missing"
         return problem
-    for snapshot in _snapshots(repository, revision):
+    for snapshot in _snapshots(repository, model.revision):
         wanted = snapshot / file if file else snapshot
         if wanted.exists() and not _is_a_part(snapshot, repository, file, records):
             lacks = weights_problem(wanted)
@@ -180,13 +180,11 @@ def _is_a_part(
     snapshot: Path, repository: str, place: str, records: tuple[CheckpointRecord, ...]
 ) -> bool:
     """Whether only some of it was fetched, so that its existence says nothing of the rest."""
-    return any(
-        (one.repository, one.commit) == (repository, snapshot.name)
-        and one.file
-        and one.file != place
-        and belongs(one.file, place)
-        for one in records
-    )
+    here = [one for one in records if (one.repository, one.commit) == (repository, snapshot.name)]
+    smaller = [one for one in here if one.file and one.file != place and belongs(one.file, place)]
+    of_many = not place or place.endswith("/")
+    thinned = [one for one in here if one.without and place.startswith(one.file or "")]
+    return bool(smaller or (of_many and thinned))
 
 
 def _size_of(file: Path) -> int | None:

@@ -73,6 +73,7 @@ class ModelEntry(_Strict):
 
     checkpoint: Annotated[str, StringConstraints(pattern=_CHECKPOINT)] | None = None
     revision: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")] | None = None
+    without: list[Annotated[str, StringConstraints(min_length=1)]] = []
     options: Options = {}
     transcribe_options: Options = {}
     languages: list[str] = []

@@ -28,6 +28,7 @@ class Model:
     name: str
     checkpoint: str | None
     revision: str | None
+    without: tuple[str, ...]  # patterns of files of the repository that it does not need
     options: dict[str, Any]
     transcribe_options: dict[str, Any]
     languages: tuple[str, ...]
@@ -173,6 +174,7 @@ def _model(name: str, entry: ModelEntry) -> Model:
         name=name,
         checkpoint=entry.checkpoint,
         revision=entry.revision,
+        without=tuple(entry.without),
         options=entry.options,
         transcribe_options=entry.transcribe_options,
         languages=tuple(entry.languages),

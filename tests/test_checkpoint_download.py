@@ -231,6 +231,51 @@ def test_a_folder_of_a_repository_is_fetched_found_and_removed_by_itself(
     assert not cached.exists()
 
 
+def test_files_that_a_model_does_not_need_are_left_out(
+    models, hub, stack, cached, variables, tmp_path
+):
+    hub.repositories["owner/repo"].files["folder/deep/more.bin"] = b"deeper"
+    hub.repositories["owner/repo"].files["weights.fp32"] = b"the same in another form"
+    stack(
+        '[tool.asrbench.models.thin]\ncheckpoint = "owner/repo"\nwithout = ["folder/*", "*.fp32"]\n'
+        '[tool.asrbench.models.deep]\ncheckpoint = "owner/repo:folder/deep/"\n'
+        '[tool.asrbench.models.other]\ncheckpoint = "owner/repo:config.json"\n'
+        '[tool.asrbench.models.whole]\ncheckpoint = "owner/repo"\n'
+    )
+    snapshot = cached / "snapshots" / COMMIT
+
+    def there():
+        return {
+            path.relative_to(snapshot).as_posix()
+            for path in snapshot.rglob("*")
+            if not path.is_dir()
+        }
+
+    done = models("download", "thin")
+    assert done.code == 0, done.err
+    thin = there()
+    assert "config.json" in thin
+    assert not any(name.startswith("folder/") or name.endswith(".fp32") for name in thin)
+    assert ready(models) == {"thin": True, "deep": False, "other": True, "whole": False}
+    assert "owner/repo without folder/*, *.fp32\n" in models("show", "thin").out
+    assert models("verify", "thin").code == 0
+
+    assert models("download", "whole").code == 0
+    assert {"weights.fp32", "folder/deep/more.bin"} < there()
+    assert ready(models)["whole"] is True
+    (snapshot / "weights.fp32").unlink()
+    assert models("verify", "thin").code == 0
+    assert models("verify", "whole").code != 0
+    assert ready(models) == {"thin": True, "deep": True, "other": True, "whole": False}
+
+    assert models("download", "whole").code == 0
+    assert models("remove", "whole").code == 0
+    assert there() == thin
+    assert models("verify", "thin").code == 0
+    assert models("remove", "thin").code == 0
+    assert not cached.exists()
+
+
 def test_what_another_program_fetched_of_a_folder_is_found(models, stack, cached):
     stack('[tool.asrbench.models.part]\ncheckpoint = "owner/repo:folder/"\n')
     folder = cached / "snapshots" / COMMIT / "folder"
@@ -257,6 +302,8 @@ def _index(*files):
         ({"model.safetensors.index.json": "[" * 100_000, "a": ""}, None),
         ({"model.safetensors.index.json": '{"weight_map": 3}', "a": ""}, None),
         ({"deep/model.onnx": ""}, None),
+        ({"model.safetensors.index.json": _index("b"), "model.safetensors": ""}, None),
+        ({"model.fp32.safetensors.index.json": _index("b"), "a": ""}, None),
     ],
 )  # fmt: skip
 def test_what_another_program_fetched_in_part_is_not_taken_for_a_checkpoint(

@@ -61,8 +61,14 @@ def of_model(stack: Stack, model: Model) -> dict[str, str]:
         "options": _options(stack, "options", model.options),
         "transcribe_options": _options(stack, "transcribe_options", model.transcribe_options),
         "remote code": "yes: it runs code of its checkpoint" if model.remote_code else "no",
-        "checkpoint": model.checkpoint or "none: its env brings all that it needs",
+        "checkpoint": _asked(model),
     }
+
+
+def _asked(model: Model) -> str:
+    if model.checkpoint is None:
+        return "none: its env brings all that it needs"
+    return model.checkpoint + (f" without {', '.join(model.without)}" if model.without else "")
 
 
 def _options(stack: Stack, key: str, given: dict[str, Any]) -> str:
@@ -81,7 +87,7 @@ def of_checkpoint(model: Model) -> dict[str, str]:
 
     if model.checkpoint is None:
         return {}
-    record = recorded(model.checkpoint, model.revision)
+    record = recorded(model)
     place = find_checkpoint(model)
     told = {"revision": model.revision or "none asked for"}
     if record:

@@ -138,7 +138,7 @@ def verify(
 
     def compare(model: Model) -> None:
         mend = f"asrbench models download {model.name}"
-        record = recorded(model.checkpoint or "", model.revision)
+        record = recorded(model)
         if record is None:
             raise CheckpointError(f"nothing is recorded of its checkpoint; get or check it: {mend}")
         folder = snapshot_folder(record.repository, record.commit)
@@ -153,7 +153,7 @@ def verify(
 
     chosen = _chosen(names, every, stacks)
     if every:
-        chosen = [one for one in chosen if recorded(one.checkpoint or "", one.revision)]
+        chosen = [one for one in chosen if recorded(one)]
         if not chosen:
             click.echo("no checkpoint was downloaded yet")
     ctx.exit(_for_each(chosen, compare))

@@ -89,7 +89,7 @@ def download(model: Model, say: Say, progress: Progress) -> Path:
     CheckpointError, also for what is wrong with the hub, the network or the disk.
     """
     assert model.checkpoint is not None
-    wanted = recorded(model.checkpoint, model.revision) or _ask(model, say)
+    wanted = recorded(model) or _ask(model, say)
     snapshot = snapshot_folder(wanted.repository, wanted.commit)
     if snapshot.is_dir():
         say("reading what is here")
@@ -113,7 +113,7 @@ def _ask(model: Model, say: Say) -> CheckpointRecord:
         raise CheckpointError(f"{repository} at {revision} holds no file")
     if len(set(names)) < len(names):
         raise CheckpointError(f"{repository} announces one file twice; nothing of it was used")
-    files = tuple(one for one in found.files if belongs(one.name, place))
+    files = tuple(one for one in found.files if belongs(one.name, place, model.without))
     if not files:
         known = _folders(names) if place.endswith("/") else names
         error = unknown_name("folder" if place.endswith("/") else "file", place, known)
@@ -124,6 +124,7 @@ def _ask(model: Model, say: Say) -> CheckpointRecord:
         repository=repository,
         file=place or None,
         revision=revision,
+        without=model.without,
         commit=_checked_commit(found.commit, revision, repository),
         licence=found.licence,
         verified_at=datetime.now(UTC),

@@ -78,14 +78,14 @@ def remove(model: Model, others: Sequence[Model]) -> Removed:
 
 
 def _forget(model: Model, sharing: Sequence[Model]) -> None:
-    known = recorded(model.checkpoint or "", model.revision)
-    if known and not any(known.is_of(one.checkpoint or "", one.revision) for one in sharing):
+    known = recorded(model)
+    if known and not any(known.is_of(one) for one in sharing):
         forget(known)
 
 
 def _commit_of(model: Model) -> str | None:
     assert model.checkpoint is not None
-    known = recorded(model.checkpoint, model.revision)
+    known = recorded(model)
     repository = model.checkpoint.partition(":")[0]
     return known.commit if known else cached_commit(repository, model.revision)
 
@@ -93,7 +93,7 @@ def _commit_of(model: Model) -> str | None:
 def _wanted(model: Model, names: set[str]) -> set[str]:
     """Which of these files it needs."""
     place = (model.checkpoint or "").partition(":")[2]
-    return {name for name in names if belongs(name, place)}
+    return {name for name in names if belongs(name, place, model.without)}
 
 
 def _names_in(snapshot: Path) -> set[str]:
@@ -103,7 +103,7 @@ def _names_in(snapshot: Path) -> set[str]:
 
 
 def _is_recorded(model: Model) -> bool:
-    return recorded(model.checkpoint or "", model.revision) is not None
+    return recorded(model) is not None
 
 
 def _recorded_elsewhere(model: Model, repository: str, commit: str | None) -> set[str]:
@@ -111,8 +111,7 @@ def _recorded_elsewhere(model: Model, repository: str, commit: str | None) -> se
     return {
         file.name
         for one in read_records()
-        if (one.repository, one.commit) == (repository, commit)
-        and not one.is_of(model.checkpoint or "", model.revision)
+        if (one.repository, one.commit) == (repository, commit) and not one.is_of(model)
         for file in one.files
     }
 
@@ -124,7 +123,7 @@ def _left_over(folder: Path, model: Model, alone_here: bool) -> int:
     """
     freed_bytes = 0
     named = {path.resolve() for path in (folder / "snapshots").rglob("*")}
-    known = recorded(model.checkpoint or "", model.revision)
+    known = recorded(model)
     own = {file.digest for file in known.files} if known else set()
     for path in list((folder / "blobs").glob("*")):
         part = _PARTIAL.fullmatch(path.name)
