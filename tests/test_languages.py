@@ -34,9 +34,9 @@ def stack(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("batch", ["1", "4"])
+@pytest.mark.parametrize("at_once", ["1", "4"])
 def test_a_row_says_when_its_language_is_not_the_one_asked_for(
-    asrbench, stack, clips, tmp_path, batch
+    asrbench, stack, clips, tmp_path, at_once
 ):
     audio = sorted(clips("say", "say", "say").glob("*.wav"))
     lines = [
@@ -47,7 +47,7 @@ def test_a_row_says_when_its_language_is_not_the_one_asked_for(
     manifest.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     done = asrbench(
         "orchestrate", "--models", ",".join(TOLD), "--stacks", stack, "--snippets", manifest,
-        "--batch", batch, "--results", tmp_path / "r",
+        "--batch", at_once, "--results", tmp_path / "r",
     )  # fmt: skip
     assert done.code == 0, done.out + done.err
     with (tmp_path / "r" / "latest" / "results.csv").open(encoding="utf-8", newline="") as file:
