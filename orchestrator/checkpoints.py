@@ -7,6 +7,7 @@ The standard hub cache has a folder for each repository: `blobs/` with contents 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,11 @@ class Checkpoint:
 def find_checkpoint(model: Model, given: Path | None = None) -> Checkpoint:
     """The file or folder given by hand, else the one in the standard hub cache."""
     if given is not None:
-        if given.exists():
+        trouble = given_trouble(model.name, given)
+        if trouble is None:
             path = given.absolute()
             return Checkpoint(path, used=CheckpointUsed(path=str(path), proof="given"))
-        return Checkpoint(None, no_such_checkpoint(model.name, given))
+        return Checkpoint(None, trouble)
     if model.checkpoint is None:
         return Checkpoint(None)
     try:
@@ -82,16 +84,26 @@ def _find_in_hub_cache(model: Model, checkpoint: str) -> Checkpoint | str:
     for snapshot in _snapshots(repository, model.revision):
         wanted = snapshot / file if file else snapshot
         if wanted.exists() and not _is_a_part(snapshot, repository, file, records):
-            lacks = weights_problem(wanted)
+            lacks = weights_problem(wanted, functools.partial(_needed, model, snapshot))
             if lacks is None:
                 return _in_hub_cache(wanted, snapshot.name)
             problem = lacks
     return problem
 
 
-def no_such_checkpoint(model: str, given: Path) -> str:
-    """What is said of one given by hand that is not there."""
-    return f"--checkpoint {model}={given}: there is no such file or folder"
+def _needed(model: Model, snapshot: Path, file: Path) -> bool:
+    return belongs(file.relative_to(snapshot).as_posix(), "", model.without)
+
+
+def given_trouble(model: str, path: Path) -> str | None:
+    """Why a checkpoint that is given by hand cannot be used; None if it can be."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return f"--checkpoint {model}={path}: there is no such file or folder"
+    except OSError as error:
+        return f"--checkpoint {model}={path}: {error.strerror}"
+    return None
 
 
 def missing_files(record: CheckpointRecord, snapshot: Path) -> list[str]:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import psutil
+
 GONE_S = 5.0  # for a killed process to be gone
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
@@ -76,24 +78,39 @@ def run(
     """
     with contextlib.ExitStack() as ends:
         with interruptions_wait():
-            process = ends.enter_context(
-                subprocess.Popen(
-                    command,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    encoding="utf-8",
-                    errors="replace",
-                )
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
             )
+            for pipe in filter(None, (process.stdout, process.stderr)):
+                ends.callback(pipe.close)  # not by Popen's own end, which waits without a limit
             ends.callback(end, process)
         stdout, stderr = process.communicate(timeout=timeout_s)
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill it, if it runs, and wait until it is gone, or cannot be killed."""
+    """Kill it and what it started, if it runs, and wait until it is gone, or cannot be killed.
+
+    On a terminal all of them hear Ctrl-C; of SIGTERM, or a signal to asrbench alone, only it does.
+    """
     with interruptions_wait(), contextlib.suppress(subprocess.TimeoutExpired):
+        below = _below(process)
         process.kill()
+        for one in below:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
         process.wait(GONE_S)
+
+
+def _below(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    if process.poll() is not None:
+        return []
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []

@@ -22,22 +22,21 @@ class WorkerOption:
 
     key: str  # where in the file: options or transcribe_options
     name: str
-    default: str | None  # in Python's words; None: it has none, or not one that stands there
+    default: str | None  # in Python's words, "…" if it does not stand there; None: it has none
 
 
 def worker_options(worker: Path) -> tuple[WorkerOption, ...]:
-    """In the source's order. Raises StackError for a file that is no Python."""
+    """In the source's order. Raises StackError for a file that this Python cannot read."""
+    found: dict[tuple[str, str], WorkerOption] = {}
     try:
-        parsed = ast.parse(worker.read_bytes())
-    except (OSError, SyntaxError, ValueError) as error:
-        raise StackError(f"{worker} cannot be read: {error}") from error
-    found = [
-        WorkerOption(KEYS[node.name], name, _literal(default))
-        for node in parsed.body
-        if isinstance(node, ast.FunctionDef) and node.name in KEYS
-        for name, default in _after_the_given(node.args)
-    ]
-    return tuple(dict.fromkeys(found))
+        for node in ast.parse(worker.read_bytes()).body:
+            if isinstance(node, ast.FunctionDef) and node.name in KEYS:
+                key = KEYS[node.name]
+                for name, default in _after_the_given(node.args):
+                    found.setdefault((key, name), WorkerOption(key, name, _told(default)))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise StackError(f"{worker} cannot be read here: {error}") from error
+    return tuple(found.values())
 
 
 def _after_the_given(args: ast.arguments) -> list[tuple[str, ast.expr | None]]:
@@ -48,11 +47,11 @@ def _after_the_given(args: ast.arguments) -> list[tuple[str, ast.expr | None]]:
     return [*pairs[_GIVEN:], *more]
 
 
-def _literal(default: ast.expr | None) -> str | None:
+def _told(default: ast.expr | None) -> str | None:
     if default is None:
         return None
     try:
         ast.literal_eval(default)
-    except ValueError:
-        return None
+    except (ValueError, TypeError):
+        return "…"
     return ast.unparse(default)

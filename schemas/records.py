@@ -86,7 +86,7 @@ class ModelStarted(_Record):
     accelerator: Accelerator
     env: str
     lock_sha256: str
-    checkpoint: CheckpointUsed | None = None  # None: it needs none
+    checkpoint: CheckpointUsed | None = None  # None: it needs none; of older runs: not told
     variables: dict[str, str] = {}  # that tune its workers: the accelerator's, and the user's own
     fell_back: tuple[str, ...] = ()  # which better accelerators are not used, and why
     keeps: tuple[str, ...] = ()  # keys of the model's other accelerators: their answers hold, too

@@ -306,12 +306,15 @@ def _index(*files):
         ({"deep/model.onnx": ""}, None),
         ({"model.safetensors.index.json": _index("b"), "model.safetensors": ""}, None),
         ({"model.fp32.safetensors.index.json": _index("b"), "a": ""}, None),
+        ({"model.safetensors.index.json": _index("b" * 300, ""), "a": ""},
+         f"of its checkpoint {'b' * 300} is not on this machine"),
+        ({"other/form.bin": ""}, "only parts without weights are on this machine"),
     ],
 )  # fmt: skip
 def test_what_another_program_fetched_in_part_is_not_taken_for_a_checkpoint(
     models, stack, cached, files, words
 ):
-    stack('[tool.asrbench.models.part]\ncheckpoint = "owner/repo"\n')
+    stack('[tool.asrbench.models.part]\ncheckpoint = "owner/repo"\nwithout = ["other/*"]\n')
     for name, content in files.items():
         file = cached / "snapshots" / COMMIT / name
         file.parent.mkdir(parents=True, exist_ok=True)

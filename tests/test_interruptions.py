@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import signal
@@ -304,6 +305,45 @@ def test_ctrl_c_as_a_command_of_uv_begins_leaves_nothing_behind(
     with ctrl_c_after(kind, method):
         run_uv(["--version"], tmp_path, tmp_path / "log", "it cannot be asked")
     assert held() == before
+
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open(sys.argv[1], "w").write(str(child.pid))
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_an_interruption_of_us_alone_ends_also_what_a_command_started(tmp_path):
+    file = tmp_path / "pid"
+
+    def strike():
+        wait_for(lambda: file.exists() and file.read_text(encoding="utf-8"))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run([sys.executable, "-c", PARENT, str(file)], timeout_s=60)
+    thread.join()
+    child = int(file.read_text(encoding="utf-8"))
+    wait_for(lambda: not runs(child))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_sigterm_ends_any_command_like_ctrl_c(environment, puppet_env):
+    controller = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "models", "check", "puppet-sleeps", "--stacks",
+         STACKS], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+    worker = worker_of(controller)
+    controller.terminate()
+    _, err = controller.communicate(timeout=60)
+    assert (controller.returncode, err.splitlines()[-1]) == (130, "interrupted")
+    wait_for(lambda: not runs(worker.pid))
 
 
 @pytest.mark.parametrize("method", ["_get_handles", "_execute_child", "communicate"])

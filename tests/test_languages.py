@@ -17,7 +17,8 @@ def transcribe(model, audio, language="en"):
 def transcribe_batch(model, audios, language="en"):
     return ["hola" for audio in audios]
 """
-TOLD = {"default": None, "spanish": "es", "auto": "auto", "narrow": "en"}
+SPOKEN = ("es", "es_MX", "en", "eng")  # the last is another name of one, which nobody can know
+TOLD = {"default": None, "spanish": "es", "auto": "auto", "loud": "ES", "narrow": "en"}
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,10 @@ def stack(tmp_path_factory):
 def test_a_row_says_when_its_language_is_not_the_one_asked_for(
     asrbench, stack, clips, tmp_path, at_once
 ):
-    audio = sorted(clips("say", "say", "say").glob("*.wav"))
+    audio = sorted(clips(*["say"] * len(SPOKEN)).glob("*.wav"))
     lines = [
         {"audio_filepath": str(file), "text": "hola", "lang": language}
-        for file, language in zip(audio, ("es", "es_MX", "en"), strict=True)
+        for file, language in zip(audio, SPOKEN, strict=True)
     ]
     manifest = tmp_path / "all.jsonl"
     manifest.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
@@ -63,5 +64,6 @@ def test_a_row_says_when_its_language_is_not_the_one_asked_for(
         ],
         "spanish": [f"the model was told to hear es, this is en: {see}"],
         "auto": [],
-        "narrow": ["the model knows en, this is es", "the model knows en, this is es_mx"],
+        "loud": [f"the model was told to hear es, this is en: {see}"],
+        "narrow": [f"the model knows en, this is {one}" for one in ("es", "es_mx", "eng")],
     }

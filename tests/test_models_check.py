@@ -312,6 +312,20 @@ def test_an_option_that_the_worker_does_not_take_is_blamed_and_nothing_else(chec
     assert "asrbench models show fine --stacks" in following
 
 
+def test_a_wrong_option_that_keeps_an_env_from_being_proved_is_blamed_too(in_process, tmp_path):
+    folder = tmp_path / "mistyped"
+    folder.mkdir()
+    text = stack_toml("mistyped") + 'options = { fete = "fine" }\n'
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    (folder / "worker.py").write_text(WORKER, encoding="utf-8")
+    shutil.copy(STACKS / "puppet" / "requirements.lock", folder)
+    done = in_process("models", "check", "mistyped", "--stacks", folder)
+    assert done.code == 3
+    steps = _by_step(done.out)
+    assert "unexpected keyword argument 'fete'" in steps["env"]
+    assert f"next: are its options in {folder / 'pyproject.toml'} right? " in steps["env"]
+
+
 def test_an_env_that_cannot_be_built_is_told_and_the_checkpoint_still_looked_for(
     in_process, tmp_path
 ):

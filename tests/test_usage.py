@@ -44,6 +44,13 @@ FULL = Path("/dev/full")
             ["orchestrate", "--checkpoint", "pocketsphinx=.", "--checkpoint", "pocketsphinx=.."],
             "--checkpoint is given twice for pocketsphinx",
         ),
+        (["orchestrate", "--checkpoint", f"pocketsphinx={'x' * 300}"], "pocketsphinx="),
+        (["models", "check", "pocketsphinx", "--checkpoint", "x" * 300], "pocketsphinx="),
+        (
+            ["models", "check", "pocketsphinx", "--checkpoint", "a", "--checkpoint", "b"],
+            "--checkpoint is given twice",
+        ),
+        (["orchestrate", "--checkpoint", "pocketsphinx=./~x"], "~x: there is no such file"),
         (["orchestrate", "--bogus"], "No such option"),
         (["env", "build", "pocketsfinx"], "did you mean 'pocketsphinx'?"),
         (["env", "remove", "nothing"], "unknown stack 'nothing'"),

@@ -16,7 +16,7 @@ def load_lora(model, folder, name="default"):
     """Raises FileNotFoundError or RuntimeError if the adapter is not really there."""
     if not os.path.isfile(os.path.join(folder, CONFIG)):
         raise FileNotFoundError(f"{folder} has no {CONFIG}: the speech adapter is missing")
-    check_weight_files(folder)
+    check_weight_files(folder, "adapter_model.safetensors")
     found = model.load_adapter(folder, adapter_name=name)
     check_keys(folder, found.to_dict())
     model.set_adapter(name)

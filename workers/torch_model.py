@@ -78,15 +78,27 @@ def check_type(checkpoint, wanted, hint=""):
         raise RuntimeError(f"{checkpoint} is of type {found!r}, and {wanted!r} is needed{hint}")
 
 
-def check_weight_files(folder):
-    """Raises RuntimeError that names the file which is cut off or no safetensors at all."""
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".safetensors"):
+def check_weight_files(folder, name="model.safetensors"):
+    """Raises RuntimeError that names the file which is cut off or no safetensors at all.
+
+    Others than those that are loaded may lie beside them, whole or not.
+    """
+    for one in _weight_files(folder, name):
+        file = os.path.join(folder, one)
+        if os.path.isfile(file):
             try:
-                safe_open(os.path.join(folder, name), "pt")
+                safe_open(file, "pt")
             except SafetensorError as error:
-                said = f"{os.path.join(folder, name)} is damaged; fetch it again: {error}"
-                raise RuntimeError(said) from error
+                raise RuntimeError(f"{file} is damaged; fetch it again: {error}") from error
+
+
+def _weight_files(folder, name):
+    """That one, or those over which its index spreads the weights."""
+    index = os.path.join(folder, f"{name}.index.json")
+    if os.path.isfile(os.path.join(folder, name)) or not os.path.isfile(index):
+        return [name]
+    with open(index, encoding="utf-8") as content:
+        return sorted(set(json.load(content)["weight_map"].values()))
 
 
 def check_keys(checkpoint, found):

@@ -10,6 +10,7 @@ import click
 
 import orchestrator
 from orchestrator.cli import output
+from orchestrator.interruptions import terminate_like_ctrl_c
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -70,7 +71,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point: errors meant for people are one message and an exit code, never a traceback."""
     output.open_streams()
-    code = _exit_code()
+    with terminate_like_ctrl_c():
+        code = _exit_code()
     lost = output.lost()
     if lost:
         from orchestrator.errors import EXIT_SOME_FAILED

@@ -13,6 +13,7 @@ from rich.text import Text
 from orchestrator.checkpoint_files import size_words
 from orchestrator.checkpoint_record import recorded
 from orchestrator.checkpoints import Checkpoint, find_checkpoint
+from orchestrator.errors import StackError
 from orchestrator.stacks import Model, Stack
 from orchestrator.views.console import table_console
 from orchestrator.views.text import printable
@@ -73,12 +74,16 @@ def _asked(model: Model) -> str:
 
 def _options(stack: Stack, key: str, given: dict[str, Any]) -> str:
     """What its stack's file sets under that key, and what it could, with defaults."""
+    told = json.dumps(given, ensure_ascii=False, default=str)
+    try:
+        taken = worker_options(stack.worker_file)
+    except StackError as error:  # perhaps in words that only its own Python knows
+        return f"{told}; what else its worker takes is not known: {error}"
     may = [
         one.name if one.default is None else f"{one.name}={one.default}"
-        for one in worker_options(stack.worker_file)
+        for one in taken
         if one.key == key and one.name not in given
     ]
-    told = json.dumps(given, ensure_ascii=False, default=str)
     return f"{told}; its worker also takes {', '.join(may)}" if may else told
 
 

@@ -37,6 +37,8 @@ Exit codes: 0 it works, 2 wrong usage, 3 it does not, 130 interrupted.
 @click.argument("model")
 @click.option(
     "--checkpoint",
+    "checkpoints",
+    multiple=True,
     metavar="PATH",
     help="Its checkpoint on disk, in place of the hub cache; MODEL=PATH is the same.",
 )
@@ -62,7 +64,7 @@ Exit codes: 0 it works, 2 wrong usage, 3 it does not, 130 interrupted.
 def check(
     ctx: click.Context,
     model: str,
-    checkpoint: str | None,
+    checkpoints: tuple[str, ...],
     accelerator: Asked | None,
     load_timeout_s: float | None,
     timeout_s: float | None,
@@ -87,7 +89,7 @@ def check(
             "models": (model,),
             "snippets": SNIPPETS,
             "stacks": tuple(folder.absolute() for folder in stacks),
-            "checkpoints": _checkpoints(model, checkpoint),
+            "checkpoints": _checkpoints(model, checkpoints),
         }
         | {name: value for name, value in given.items() if value is not None}
     )
@@ -103,10 +105,12 @@ def check(
     ctx.exit(EXIT_OK if checked.ok else EXIT_NOTHING_RAN)
 
 
-def _checkpoints(model: str, text: str | None) -> dict[str, Path]:
-    if text is None:
+def _checkpoints(model: str, texts: tuple[str, ...]) -> dict[str, Path]:
+    if not texts:
         return {}
-    path = text.removeprefix(f"{model}=")
+    if len(texts) > 1:
+        raise UsageError("--checkpoint is given twice: one model has one")
+    path = texts[0].removeprefix(f"{model}=")
     if not path:
         raise UsageError("--checkpoint names no path")
     return {model: checkpoint_path(path)}

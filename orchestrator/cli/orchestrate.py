@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from orchestrator import paths
-from orchestrator.checkpoints import no_such_checkpoint
+from orchestrator.checkpoints import given_trouble
 from orchestrator.cli import output
 from orchestrator.cli.batch_size import BatchSizeType
 from orchestrator.cli.memory_size import memory_size
@@ -225,8 +225,9 @@ def _checkpoint(text: str) -> tuple[str, Path]:
 
 
 def _require_there(model: str, path: Path) -> None:
-    if not path.exists():
-        raise UsageError(no_such_checkpoint(model, path))
+    trouble = given_trouble(model, path)
+    if trouble:
+        raise UsageError(trouble)
 
 
 def _view(as_json: bool, quiet: bool) -> View:

@@ -88,8 +88,9 @@ def checkpoint_path(text: str) -> Path:
     """Where a checkpoint lies that was given by hand: behind "=", no shell opens a ~."""
     from orchestrator.errors import UsageError
 
+    path = Path(text)
     try:
-        return Path(text).expanduser().absolute()
+        return (path.expanduser() if text.startswith("~") else path).absolute()
     except RuntimeError as error:
         raise UsageError(f"--checkpoint {text}: {error}") from error
 

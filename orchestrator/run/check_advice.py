@@ -18,7 +18,7 @@ from orchestrator.run.options import RunOptions
 from orchestrator.supervisor.channel import WorkerFault
 from schemas.records import MemoryPeak, Phase
 
-_WRONG_OPTION = re.compile(r"TypeError: (load|transcribe(_batch)?)\(\) in .+ \(options: .*\)$")
+_WRONG_OPTION = re.compile(r"TypeError: (load|transcribe(_batch)?)\(\) in .+ \(options: .*\)")
 _NOT_IMPORTED = re.compile(r"(ModuleNotFound|Import)Error: ")
 LONGER = 4  # times the limit that was too short
 
@@ -63,6 +63,8 @@ def of_env(error: AsrbenchError, here: Circumstances) -> Trouble:
         tips = [f"try it as the stack would: {here.check('--accelerator', 'auto')}"]
     elif here.way is None:
         tips = [f"see what this machine has, and what is missing: {here.command('doctor')}"]
+    elif _WRONG_OPTION.search(_line(text)):
+        tips = [_options_tip(here)]
     elif isinstance(error, StackError):
         lock = here.command("env", "lock", stack.name)
         tips = [f"mend the stack's files; a new lock: {lock}"]
@@ -101,7 +103,8 @@ def of_fault(
         tips = [f"is its env broken? {here.rebuild()}"]
     else:
         tips = [*_elsewhere(here, what), *_of_files(files, here)]
-        if here.job.model.options or here.job.model.transcribe_options:
+        model = here.job.model
+        if any(name in what for name in (*model.options, *model.transcribe_options)):
             tips.append(_options_tip(here))
     return Trouble(what, "; or ".join(tips), fault.outcome, fault.message)
 

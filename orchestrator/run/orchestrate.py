@@ -14,7 +14,6 @@ from orchestrator import machine, paths
 from orchestrator.checkpoints import find_checkpoint
 from orchestrator.errors import EXIT_INTERRUPTED, RunFolderError, UsageError
 from orchestrator.files import write_whole
-from orchestrator.interruptions import terminate_like_ctrl_c
 from orchestrator.journal import Journal, journal_end, read_journal
 from orchestrator.reports.report import Report, make_report, write_files
 from orchestrator.reports.state import fold
@@ -129,9 +128,8 @@ def _run(
         view.begin([job.model.name for job in jobs], len(snippets), usable_s)
         recorder = Recorder(journal, view, folder)
         gc.freeze()  # a look at all that lives on anyway would take some ms of an attempt
-        with terminate_like_ctrl_c():
-            for job in jobs:
-                run_model(job, snippets, held, prepared.options, recorder)
+        for job in jobs:
+            run_model(job, snippets, held, prepared.options, recorder)
         journal.check()
     except KeyboardInterrupt:
         interrupted = True

@@ -14,7 +14,6 @@ from schemas.messages import SAMPLE_RATE_HZ, Scalar
 
 CLOCK_SLACK_S = 0.5
 CLOCK_SLACK = 0.1
-_CODE = re.compile(r"[a-z]{2,3}(?![a-z])")  # of a language; not "auto", not "english"
 
 
 def recording(snippet: Snippet, facts: DecodedFacts) -> Recording:
@@ -43,13 +42,18 @@ def language_notes(
 
     loaded: what the worker told of its settings.
     """
-    code = re.split("[-_]", language)[0]
-    asked = _CODE.match(str(loaded.get("option_language")))
+    code, asked = _code(language), _code(str(loaded.get("option_language")))
     if known and code not in known:
         return (f"the model knows {', '.join(known)}, this is {language}",)
-    if asked and asked[0] != code:
-        return (f"the model was told to hear {asked[0]}, this is {language}: see its options",)
+    # of others than two letters there are several names for one: eng, und, english, auto
+    if len(code) == len(asked) == 2 and code != asked:
+        return (f"the model was told to hear {asked}, this is {language}: see its options",)
     return ()
+
+
+def _code(language: str) -> str:
+    code = re.split("[-_]", language.lower())[0]
+    return "no" if code in ("nb", "nn") else code
 
 
 def clock_notes(result: Transcribed) -> tuple[str, ...]:

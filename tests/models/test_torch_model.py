@@ -142,3 +142,29 @@ def test_an_adapter_that_is_cut_off_is_named(worker, checkpoint_of, broken, mode
     folder = broken(checkpoint_of(model), lambda folder: _cut_off(folder / place / file))
     said = worker(stack, REFUSED, module, folder)
     assert f"{folder / place / file} is damaged; fetch it again" in said
+
+
+def test_damage_beside_what_is_loaded_is_nobodys_business(worker, checkpoint_of, broken):
+    def change(folder):
+        (folder / "consolidated.safetensors").write_text("version https://git-lfs", "utf-8")
+        (folder / "._model.safetensors").write_bytes(b"")
+        (folder / "old.safetensors").mkdir()
+
+    stack, module, *_ = WORKERS["voxtral-mini-3b"]
+    folder = broken(checkpoint_of("voxtral-mini-3b"), change)
+    assert worker(stack, LOADED, module, folder)["device"] == "cpu"
+
+
+def test_of_weights_in_several_files_the_damaged_one_is_named(worker, checkpoint_of, broken):
+    def change(folder):
+        whole = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").unlink()
+        (folder / "one.safetensors").write_bytes(whole)
+        (folder / "two.safetensors").write_bytes(whole[:1000])
+        index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+
+    stack, module, *_ = WORKERS["voxtral-mini-3b"]
+    folder = broken(checkpoint_of("voxtral-mini-3b"), change)
+    said = worker(stack, REFUSED, module, folder)
+    assert f"{folder / 'two.safetensors'} is damaged; fetch it again" in said
