@@ -9,8 +9,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import psutil
-
 GONE_S = 5.0  # for a killed process to be gone
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
@@ -100,17 +98,18 @@ def end(process: subprocess.Popen[str]) -> None:
     On a terminal all of them hear Ctrl-C; of SIGTERM, or a signal to asrbench alone, only it does.
     """
     with interruptions_wait(), contextlib.suppress(subprocess.TimeoutExpired):
-        below = _below(process)
-        process.kill()
-        for one in below:
-            with contextlib.suppress(psutil.Error):
-                one.kill()
+        if process.poll() is None:
+            _kill_with_what_it_started(process)
         process.wait(GONE_S)
 
 
-def _below(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    if process.poll() is not None:
-        return []
+def _kill_with_what_it_started(process: subprocess.Popen[str]) -> None:
+    import psutil  # here, as every command imports this module, --help too
+
+    below: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
-        return psutil.Process(process.pid).children(recursive=True)
-    return []
+        below = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for one in below:
+        with contextlib.suppress(psutil.Error):
+            one.kill()

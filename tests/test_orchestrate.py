@@ -262,7 +262,7 @@ def test_help_imports_nothing_heavy(environment):
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    for heavy in ("numpy", "pydantic", "rich", "jiwer", "soundfile"):
+    for heavy in ("numpy", "psutil", "pydantic", "rich", "jiwer", "soundfile"):
         assert f"'{heavy}'" not in done.stdout
 
 
