@@ -6,6 +6,8 @@ import time
 from .registry import FAULTS, FOREVER_S, TEXT, fault
 from .wire import Scene
 
+PIPE_TAKES = 4096  # bytes, without anyone who reads
+
 # --- what it returns -----------------------------------------------------------------------
 
 
@@ -53,8 +55,10 @@ def half_frame_silence(scene):
 
 def _writes(name, make):
     def write_and_hang(scene):
-        scene.write(make(scene))
-        scene.happened()
+        data = make(scene)
+        scene.write(data[:PIPE_TAKES])
+        scene.happened()  # not after the rest: nobody reads what is over the limit
+        scene.write(data[PIPE_TAKES:])
         time.sleep(FOREVER_S)
 
     FAULTS[name] = write_and_hang
