@@ -43,6 +43,18 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="takes long: give --long"))
 
 
+def pytest_terminal_summary(terminalreporter):
+    """The matrix; here, as with -n a process prints it that knows no test's folder."""
+    from matrix.table import outcomes_of, table
+
+    stats = terminalreporter.stats
+    found = outcomes_of([*stats.get("passed", []), *stats.get("failed", [])])
+    if found:
+        terminalreporter.section("fault × phase → outcome")
+        for line in table(found):
+            terminalreporter.write_line(line)
+
+
 @dataclass(frozen=True)
 class Finished:
     """What a command did."""

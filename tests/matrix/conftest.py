@@ -1,4 +1,4 @@
-"""What the matrix shares, and its table at the end."""
+"""What the matrix shares."""
 
 from __future__ import annotations
 
@@ -11,18 +11,8 @@ from conftest import STACKS
 from matrix import stacks
 from matrix.batches import BATCHES
 from matrix.runs import orchestrate
-from matrix.table import outcomes_of, table
 
 SIDE_BY_SIDE = 7  # those that hang wait for deadlines; they begin first, and the others work
-
-
-def pytest_terminal_summary(terminalreporter):
-    stats = terminalreporter.stats
-    found = outcomes_of([*stats.get("passed", []), *stats.get("failed", [])])
-    if found:
-        terminalreporter.section("fault × phase → outcome")
-        for line in table(found):
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
